@@ -1,0 +1,92 @@
+# Every module of the workspace is named by go.work alone; the loops below ask for them.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Runs commands in each module's directory; that the list of modules can't be had must not pass for an empty one.
+each = modules=$$(go list -m -f '{{.Dir}}'); for dir in $$modules; do echo "$(1): $${dir\#$(CURDIR)/}"; (cd "$$dir" && $(2)); done
+LINT = bin/golangci-lint
+# Some tests build programs and read files outside of their module, whose changes the test cache does not see.
+UNCACHED = -count=1
+FUZZTIME ?= 20s
+CHECKS ?= 10000
+
+# The linter keeps what it found with the paths of the files; a cache for all checkouts answers for one that is gone.
+export GOLANGCI_LINT_CACHE = $(CURDIR)/.cache/golangci-lint
+
+# Containers, where tests use them, are reached on this machine and cleaned up by the tests themselves.
+export TESTCONTAINERS_RYUK_DISABLED ?= true
+export TESTCONTAINERS_HOST_OVERRIDE ?= 127.0.0.1
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: ## Run the demo on ADDR (127.0.0.1:8080)
+	@go run ./examples/demo
+
+test: tools ## Run the tests of all modules
+	go test $(UNCACHED) work
+
+tools: # What the tests need besides Go; installs it where that is possible
+	@scripts/tools.sh
+
+check: format-check tidy-check vet lint race build consume ## Everything that has to hold before a change lands, besides test
+
+format: $(LINT) ## Format all code
+	@$(call each,format,$(CURDIR)/$(LINT) fmt --config $(CURDIR)/.golangci.yml)
+
+format-check: $(LINT)
+	@$(call each,format,$(CURDIR)/$(LINT) fmt --diff --config $(CURDIR)/.golangci.yml)
+
+tidy: ## Tidy every go.mod
+	@$(call each,tidy,GOWORK=off go mod tidy)
+
+tidy-check:
+	@$(call each,go mod tidy -diff,GOWORK=off go mod tidy -diff)
+
+vet: ## Vet all modules
+	go vet work
+
+lint: $(LINT) ## Lint all modules
+	@$(call each,lint,$(CURDIR)/$(LINT) run --allow-parallel-runners --config $(CURDIR)/.golangci.yml)
+
+# The linter is a module of its own outside the workspace: it needs hundreds of others.
+$(LINT): internal/tools/go.mod internal/tools/go.sum
+	@echo "building golangci-lint, once"
+	@cd internal/tools && GOWORK=off go build -o $(CURDIR)/$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+race: tools ## Run the tests of all modules under the race detector
+	go test $(UNCACHED) -race -short work
+
+build: ## Build every module by itself, as its users do
+	@$(call each,build,GOWORK=off go build -o /dev/null ./... && GOWORK=off go vet ./...)
+
+consume: ## Get every published module from outside the repository
+	@scripts/consume.sh
+
+fuzz: ## Run every fuzz target for FUZZTIME (20s)
+	@files=$$(grep -rlE '^func Fuzz' --include='*_test.go' core); for file in $$files; do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+)\(.*/\1/p' $$file); do \
+			echo "fuzz: $$target"; (cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .); \
+		done; done
+
+prove: ## Run the property tests at CHECKS (10000) traces each
+	cd internal/integration && go test -timeout 60m ./properties/... -rapid.checks=$(CHECKS)
+
+mutants: ## Put listed faults into the strategies, one at a time; each has to turn a property red
+	cd internal/integration && go run ./mutants
+
+pictures: ## Draw docs/pictures anew from real runs
+	cd internal/integration && go run ./pictures
+
+bench-quick: ## Compare in-process decisions with the peers, one line for each workload
+	@cd benchmarks && go run ./quick
+
+bench-redis: ## Compare decisions in Redis with redis_rate's, ratios and Redis' CPU time; starts redis-server or takes REDIS=host:port
+	@cd benchmarks && go run ./redis
+
+release: ## Show the tags of a release; GO=1 makes them
+	@scripts/release.sh $(if $(GO),--go)
+
+.PHONY: help demo test tools check format format-check tidy tidy-check vet lint race build consume fuzz prove mutants pictures bench-quick bench-redis release

@@ -1,0 +1,113 @@
+package traffikws
+
+import (
+	"encoding/binary"
+	"io"
+	"reflect"
+	"slices"
+	"time"
+)
+
+const (
+	// policyViolation is the status of a connection ended over the limit (RFC
+	// 6455, section 7.4.1).
+	policyViolation = 1008
+	closeReason     = "rate limit exceeded"
+	// closePatience is how long the peer's answer to a close is waited for, in
+	// all.
+	closePatience = 5 * time.Second
+)
+
+// The statuses that no close frame carries (RFC 6455, section 7.4.1): libraries
+// report with them that a connection has ended without one.
+const (
+	abnormalClosure = 1006
+	failedTLS       = 1015
+)
+
+// closedByPeer reports whether the error of a read says that the peer has sent a
+// close frame, and so all that it had to say: itself, or one that it wraps or joins.
+func closedByPeer(err error) bool {
+	code := codeOf(err)
+	if code >= 1000 && code < 5000 {
+		return code != abnormalClosure && code != failedTLS
+	}
+	switch err := err.(type) { //nolint:errorlint // walks the tree itself: each library has a type of its own
+	case interface{ Unwrap() error }:
+		return closedByPeer(err.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(err.Unwrap(), closedByPeer)
+	}
+	return false
+}
+
+// codeOf returns the status that err itself has in a field Code, as the errors of
+// both libraries have it, and 0 if there is none.
+func codeOf(err error) int64 {
+	v := reflect.Indirect(reflect.ValueOf(err))
+	if v.Kind() != reflect.Struct {
+		return 0
+	}
+	name, ok := v.Type().FieldByName("Code")
+	if !ok {
+		return 0
+	}
+	field, err := v.FieldByIndexErr(name.Index) // an embedded pointer may be nil
+	if err != nil || !field.CanInt() {
+		return 0
+	}
+	return field.Int()
+}
+
+// closable is a wrapper, which has the methods of both styles whatever it wraps.
+type closable interface{ closable() bool }
+
+func cannotClose(conn any) bool {
+	c, ok := conn.(closable)
+	return ok && !c.closable()
+}
+
+// codeCloser returns Close(code, reason) of a connection in the style of
+// coder/websocket, nil if it has none. The code is of a type of the library's
+// own, so that no interface names the method.
+func codeCloser(conn any) func(code int, reason string) error {
+	method := reflect.ValueOf(conn).MethodByName("Close")
+	if !method.IsValid() || cannotClose(conn) {
+		return nil
+	}
+	t := method.Type()
+	if t.NumIn() != 2 || t.In(0).Kind() != reflect.Int || t.In(1).Kind() != reflect.String ||
+		t.NumOut() != 1 || t.Out(0) != reflect.TypeFor[error]() {
+		return nil
+	}
+	return func(code int, reason string) error {
+		out := method.Call([]reflect.Value{reflect.ValueOf(code).Convert(t.In(0)), reflect.ValueOf(reason).Convert(t.In(1))})
+		err, _ := out[0].Interface().(error)
+		return err
+	}
+}
+
+// controller is a connection in the style of gorilla/websocket, which allows
+// control frames beside other writes.
+type controller interface {
+	WriteControl(messageType int, data []byte, deadline time.Time) error
+	io.Closer
+}
+
+// controlCloser returns what sends the close frame of a controller, and what
+// closes it once the peer has answered; nil if conn is none. A peer that does not
+// answer in time is not waited for: no deadline would do for that, since the
+// application's handlers may move it at each pong.
+func controlCloser(conn any) (closer func(code int, reason string) error, finish func()) {
+	c, ok := conn.(controller)
+	if !ok || cannotClose(conn) {
+		return nil, nil
+	}
+	finish = func() { _ = c.Close() }
+	closer = func(code int, reason string) error {
+		time.AfterFunc(closePatience, finish)
+		payload := append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...) //nolint:gosec // statuses have four digits
+		return c.WriteControl(closeMessage, payload, now().Add(closePatience))
+	}
+	return closer, finish
+}

@@ -1,0 +1,389 @@
+package traffikws_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	traffikws "github.com/traffik-go/traffik/adapters/websocket"
+	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/traffiktest"
+)
+
+func TestMain(m *testing.M) { traffiktest.VerifyNoLeaks(m) }
+
+// kind is an opcode type of its own, as coder/websocket has one.
+type kind int
+
+var errEnd = errors.New("end of the script")
+
+// script is a connection of both styles that reads what a test wrote down.
+type script struct {
+	inbound []string
+	before  func(message string) // called before each read
+	open    time.Duration        // how long the connection lives on after its last message
+	written []string
+	failing error // of writes
+}
+
+func (s *script) next() (string, error) {
+	if len(s.inbound) == 0 {
+		time.Sleep(s.open) //nolint:forbidigo // the clock of the bubble
+		return "", errEnd
+	}
+	message := s.inbound[0]
+	s.inbound = s.inbound[1:]
+	if s.before != nil {
+		s.before(message)
+	}
+	return message, nil
+}
+
+func (s *script) Read(context.Context) (kind, []byte, error) {
+	message, err := s.next()
+	return 1, []byte(message), err
+}
+
+func (s *script) Write(_ context.Context, k kind, data []byte) error {
+	s.written = append(s.written, fmt.Sprintf("%d %s", k, data))
+	return s.failing
+}
+
+func (s *script) ReadMessage() (int, []byte, error) {
+	message, err := s.next()
+	return 1, []byte(message), err
+}
+
+func (s *script) WriteMessage(k int, data []byte) error {
+	return s.Write(context.Background(), kind(k), data)
+}
+
+// clock is that of a store and of the bubble at once.
+type clock struct{ *traffiktest.Clock }
+
+func (c clock) Advance(d time.Duration) {
+	c.Clock.Advance(d)
+	time.Sleep(d) //nolint:forbidigo // the clock of the bubble
+}
+
+func newLimit(t *testing.T, rate string, opts ...traffik.Option) (*traffik.Throttle, clock) {
+	t.Helper()
+	clock := clock{traffiktest.NewClock(time.Unix(1_700_000_000, 0))}
+	backend, err := traffik.NewMemory(traffik.WithClock(clock))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit, err := traffik.New(t.Name(), rate, append([]traffik.Option{traffik.WithBackend(backend)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return limit, clock
+}
+
+// styles runs a test with both kinds of connection, in a bubble: read returns
+// the next message delivered.
+func styles(t *testing.T, run func(t *testing.T, wrap func(*script, traffik.Limiter, ...traffikws.Option) (read func() (string, error)))) {
+	t.Helper()
+	t.Run("Wrap", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			run(t, func(s *script, limit traffik.Limiter, opts ...traffikws.Option) func() (string, error) {
+				conn := traffikws.Wrap(s, peer(), limit, opts...)
+				return func() (string, error) {
+					k, data, err := conn.Read(t.Context())
+					if k != 1 {
+						t.Errorf("type %d, want 1", k)
+					}
+					return string(data), err
+				}
+			})
+		})
+	})
+	t.Run("WrapMessages", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			run(t, func(s *script, limit traffik.Limiter, opts ...traffikws.Option) func() (string, error) {
+				conn := traffikws.WrapMessages(s, peer(), limit, opts...)
+				return func() (string, error) {
+					_, data, err := conn.ReadMessage()
+					return string(data), err
+				}
+			})
+		})
+	})
+}
+
+func readAll(read func() (string, error)) (messages []string, err error) {
+	for {
+		message, err := read()
+		if err != nil {
+			return messages, err
+		}
+		messages = append(messages, message)
+	}
+}
+
+// The messages over the limit are dropped, the first of them is answered, and
+// the connection goes on when the wait is over.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	styles(t, func(t *testing.T, wrap func(*script, traffik.Limiter, ...traffikws.Option) func() (string, error)) {
+		limit, clock := newLimit(t, "2/10s")
+		s := &script{inbound: strings.Fields("a b c d e later more")}
+		s.before = func(message string) {
+			switch message {
+			case "c":
+				clock.Advance(3999*time.Millisecond + time.Microsecond)
+			case "later":
+				clock.Advance(10 * time.Second)
+			}
+		}
+		got, err := readAll(wrap(s, limit))
+		if !errors.Is(err, errEnd) || !slices.Equal(got, []string{"a", "b", "later", "more"}) {
+			t.Errorf("delivered %q, error %v; want the two of each window", got, err)
+		}
+		// 6.000999 s are left of the window, rounded up to milliseconds.
+		if want := []string{`1 {"type":"rate_limit","retry_after_ms":6001}`}; !slices.Equal(s.written, want) {
+			t.Errorf("written %q, want %q", s.written, want)
+		}
+	})
+}
+
+// A peer whose other connections use the limit up is told again when the wait
+// that was announced to it is over, and not before.
+func TestNoticeAfterTheAnnouncedWait(t *testing.T) {
+	t.Parallel()
+	styles(t, func(t *testing.T, wrap func(*script, traffik.Limiter, ...traffikws.Option) func() (string, error)) {
+		limit, clock := newLimit(t, "1/10s")
+		s := &script{inbound: strings.Fields("a b c next d")}
+		s.before = func(message string) {
+			switch message {
+			case "a", "next":
+				clock.Advance(10 * time.Second)
+				if res, err := limit.Key("ip:192.0.2.1").Hit(t.Context()); err != nil || !res.Allowed { // the other connection
+					t.Errorf("the other connection: %+v, %v", res, err)
+				}
+			default:
+				clock.Advance(time.Second)
+			}
+		}
+		got, err := readAll(wrap(s, limit))
+		if !errors.Is(err, errEnd) || len(got) != 0 {
+			t.Errorf("delivered %q, error %v; want nothing", got, err)
+		}
+		want := []string{`1 {"type":"rate_limit","retry_after_ms":10000}`, `1 {"type":"rate_limit","retry_after_ms":8000}`}
+		if !slices.Equal(s.written, want) {
+			t.Errorf("written %q, want %q", s.written, want)
+		}
+	})
+}
+
+// A store that fails now and then gives no reason to tell the peer twice.
+func TestNoticeOfAStoreThatFailsInBetween(t *testing.T) {
+	t.Parallel()
+	memory, err := traffik.NewMemory(traffik.WithClock(traffiktest.NewClock(time.Unix(1_700_000_000, 0))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := traffiktest.Break(memory)
+	limit, err := traffik.New("limit", "1/h", traffik.WithBackend(backend), traffik.WithErrorPolicy(traffik.FailClosed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &script{inbound: strings.Fields("a b down still up down")}
+	s.before = func(message string) {
+		switch message {
+		case "down":
+			backend.Fail(errors.New("down"))
+		case "up":
+			backend.Fail(nil)
+		}
+	}
+	conn := traffikws.Wrap(s, &traffik.Request{}, limit)
+	got, _ := readAll(func() (string, error) {
+		_, data, err := conn.Read(t.Context())
+		return string(data), err
+	})
+	if len(got) != 1 || len(s.written) != 1 {
+		t.Errorf("delivered %q, written %q; want one of each", got, s.written)
+	}
+}
+
+func TestNoticeWithoutAWait(t *testing.T) {
+	t.Parallel()
+	styles(t, func(t *testing.T, wrap func(*script, traffik.Limiter, ...traffikws.Option) func() (string, error)) {
+		limit, _ := newLimit(t, "2/10s", traffik.WithCost(3))
+		s := &script{inbound: []string{"a"}}
+		if got, _ := readAll(wrap(s, limit)); len(got) != 0 {
+			t.Errorf("delivered %q, want nothing", got)
+		}
+		if want := []string{`1 {"type":"rate_limit"}`}; !slices.Equal(s.written, want) {
+			t.Errorf("written %q, want %q", s.written, want)
+		}
+	})
+}
+
+// Several limits over one message: it is charged to all or none.
+func TestGateOfMessages(t *testing.T) {
+	t.Parallel()
+	styles(t, func(t *testing.T, wrap func(*script, traffik.Limiter, ...traffikws.Option) func() (string, error)) {
+		burst, _ := newLimit(t, "2/10s")
+		whole, _ := newLimit(t, "100/h")
+		got, _ := readAll(wrap(&script{inbound: strings.Fields("a b c d")}, traffik.All(burst, whole)))
+		if !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("delivered %q, want two", got)
+		}
+		if stat, err := whole.Key("ip:192.0.2.1").Stat(t.Context()); err != nil || stat.Remaining != 98 {
+			t.Errorf("%d of the hour remaining, error %v; want 98", stat.Remaining, err)
+		}
+	})
+}
+
+func TestNotifier(t *testing.T) {
+	t.Parallel()
+	styles(t, func(t *testing.T, wrap func(*script, traffik.Limiter, ...traffikws.Option) func() (string, error)) {
+		limit, _ := newLimit(t, "1/10s")
+		var notices []string
+		s := &script{inbound: strings.Fields("a b c")}
+		_, err := readAll(wrap(s, limit, traffikws.WithNotifier(nil), traffikws.WithNotifier(func(_ context.Context, notice []byte) error {
+			notices = append(notices, string(notice))
+			return nil
+		})))
+		if !errors.Is(err, errEnd) || len(notices) != 1 || len(s.written) != 0 {
+			t.Errorf("notices %q, written %q, error %v; want one notice through the function", notices, s.written, err)
+		}
+	})
+}
+
+func TestFailingNotice(t *testing.T) {
+	t.Parallel()
+	styles(t, func(t *testing.T, wrap func(*script, traffik.Limiter, ...traffikws.Option) func() (string, error)) {
+		limit, _ := newLimit(t, "1/10s")
+		s := &script{inbound: strings.Fields("a b"), failing: errors.New("broken pipe")}
+		if _, err := readAll(wrap(s, limit)); !errors.Is(err, s.failing) {
+			t.Errorf("error %v, want that of the write", err)
+		}
+	})
+}
+
+// A store that is down: the error policy decides, message by message.
+func TestErrorPolicies(t *testing.T) {
+	t.Parallel()
+	down := errors.New("down")
+	for policy, want := range map[traffik.ErrorPolicy]string{traffik.FailOpen: "a b", traffik.FailClosed: "", traffik.Propagate: ""} {
+		t.Run(fmt.Sprint(policy), func(t *testing.T) {
+			t.Parallel()
+			memory, err := traffik.NewMemory()
+			if err != nil {
+				t.Fatal(err)
+			}
+			backend := traffiktest.Break(memory)
+			backend.Fail(down)
+			limit, err := traffik.New("limit", "1/h", traffik.WithBackend(backend), traffik.WithErrorPolicy(policy))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &script{inbound: strings.Fields("a b")}
+			conn := traffikws.Wrap(s, &traffik.Request{}, limit)
+			got, err := readAll(func() (string, error) {
+				_, data, err := conn.Read(t.Context())
+				return string(data), err
+			})
+			if strings.Join(got, " ") != want {
+				t.Errorf("delivered %q, want %q", got, want)
+			}
+			if errors.Is(err, down) != (policy == traffik.Propagate) {
+				t.Errorf("error %v", err)
+			}
+			if closed := policy == traffik.FailClosed; closed != slices.Equal(s.written, []string{`1 {"type":"rate_limit"}`}) {
+				t.Errorf("written %q", s.written)
+			}
+		})
+	}
+}
+
+// The identity of the handshake is found once and counts every message.
+func TestIdentityIsFoundOnce(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	who := traffik.Identify("user", func(*traffik.Request) (string, error) {
+		calls++
+		return "alice", nil
+	})
+	limit, _ := newLimit(t, "3/h", traffik.WithIdentifier(who))
+	r := httptest.NewRequest("GET", "/ws", nil)
+	conn := traffikws.Wrap(&script{inbound: strings.Fields("a b c d e")}, traffikws.From(r), limit)
+	got, _ := readAll(func() (string, error) {
+		_, data, err := conn.Read(t.Context())
+		return string(data), err
+	})
+	if len(got) != 3 || calls != 1 {
+		t.Errorf("%d messages delivered, the identifier called %d times; want 3 and once", len(got), calls)
+	}
+	if err := conn.Write(t.Context(), 1, []byte("out")); err != nil {
+		t.Errorf("writing through the wrapper: %v", err)
+	}
+}
+
+func TestNil(t *testing.T) {
+	t.Parallel()
+	limit, _ := newLimit(t, "3/h")
+	for name, wrap := range map[string]func(){
+		"limit":             func() { traffikws.Wrap(&script{}, peer(), nil) },
+		"request":           func() { traffikws.WrapMessages(&script{}, nil, limit) },
+		"connection":        func() { traffikws.Wrap[kind](nil, peer(), limit) },
+		"message socket":    func() { traffikws.WrapMessages(nil, peer(), limit) },
+		"handshake":         func() { traffikws.From(nil) },
+		"function of meter": func() { traffikws.NewMeterFunc(peer(), nil) },
+	} {
+		func() {
+			defer func() {
+				if text, ok := recover().(string); !ok || !strings.HasPrefix(text, "traffik") {
+					t.Errorf("a nil %s: panic %q, want a text of our own", name, text)
+				}
+			}()
+			wrap()
+		}()
+	}
+	if m, ok := traffikws.MessageOf(nil); ok {
+		t.Errorf("nothing has the message %+v", m)
+	}
+}
+
+// Any library whose connection has the two methods will do.
+func ExampleWrap() {
+	messages := traffik.MustNew("example:messages", "2/d")
+	conn := traffikws.Wrap(&script{inbound: strings.Fields("one two three")}, &traffik.Request{RemoteAddr: "192.0.2.1:1"}, messages)
+	for {
+		_, data, err := conn.Read(context.Background())
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(string(data))
+	}
+	// Output:
+	// one
+	// two
+	// end of the script
+}
+
+// A connection that is no wrapper's business charges its messages by hand.
+func ExampleMeter() {
+	messages := traffik.MustNew("example:meter", "2/d")
+	meter := traffikws.NewMeter(&traffik.Request{RemoteAddr: "192.0.2.1:1"}, messages)
+	for range 3 {
+		verdict, err := meter.Allow(context.Background(), traffikws.Message{Type: 1, Data: []byte("hello")})
+		fmt.Println(verdict.Allowed(), err)
+	}
+	// Output:
+	// true <nil>
+	// true <nil>
+	// false <nil>
+}

@@ -1,0 +1,152 @@
+package traffikws
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// inbound decides for each message read whether it is delivered. One goroutine
+// at a time uses it, as every library asks of its readers.
+type inbound struct {
+	lane
+	config  *config
+	life    *life
+	ahead   *readAhead
+	told    told
+	current *passage // the message whose turn it is, nil without one
+	drained bool     // what came after the close frame
+}
+
+func newInbound(from *sender, c *config, read readFunc, l *life) *inbound {
+	in := &inbound{config: c, life: l, ahead: newReadAhead(read, l, c.mode.hold > 0)}
+	in.lane = lane{meter: newMeter(from, c.choose), mode: c.mode, pause: in.pauseReading}
+	return in
+}
+
+func (in *inbound) pauseReading(ctx context.Context, t time.Time) error {
+	in.ahead.start(ctx)
+	defer in.ahead.stop()
+	return pause(ctx, t, in.life.lost)
+}
+
+// next returns the next message that is to be handed to the application.
+func (in *inbound) next(ctx context.Context) (Message, error) {
+	for {
+		if err := in.over(ctx); err != nil {
+			return Message{}, err
+		}
+		if in.current == nil {
+			m, err := in.ahead.next(ctx)
+			if denied := in.over(ctx); denied != nil {
+				return Message{}, denied
+			}
+			if err != nil {
+				return m, err
+			}
+			if in.deaf() {
+				continue
+			}
+			in.current = in.enter(m)
+			if last, closed := in.lastCall(); closed && last.Before(in.current.deadline) {
+				in.current.deadline = last
+			}
+		}
+		m := in.current.message
+		deliver, err := in.deliver(ctx)
+		if deliver || err != nil {
+			return m, err
+		}
+	}
+}
+
+// deaf reports whether messages are read for nothing but what comes after them:
+// the application closes, and the peer has yet to answer.
+func (in *inbound) deaf() bool { return in.mode.hold > 0 && in.life.hasLeft() }
+
+// lastCall reports until when the messages of a peer that has closed are
+// delivered, and whether it has closed.
+func (in *inbound) lastCall() (t time.Time, closed bool) {
+	at, closed := in.life.closed()
+	return at.Add(max(in.mode.hold, DefaultMaxDelay)), closed
+}
+
+// over returns why nothing is delivered any more, or not with ctx. What waits
+// goes with the connection, or once the application closes, but what came before a
+// close of the peer's has until the last call.
+func (in *inbound) over(ctx context.Context) error {
+	in.ahead.carryPanic()
+	err := in.life.denied()
+	switch {
+	case err != nil:
+		in.drain(ctx)
+	case in.mode.hold == 0:
+		return nil // the library knows
+	default:
+		err = in.life.failure()
+		if last, closed := in.lastCall(); err == nil && !in.deaf() || closed && now().Before(last) {
+			return context.Cause(ctx)
+		}
+	}
+	if in.current != nil {
+		in.current.refund(ctx)
+		in.current = nil
+	}
+	if err == nil { // not read yet
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// deliver reports whether the current message is to be handed to the
+// application, and does what the mode asks for if it is not. A message that is
+// undecided when ctx or the connection ends stays the current one.
+func (in *inbound) deliver(ctx context.Context) (bool, error) {
+	p := in.current
+	admitted, err := in.admit(ctx, p)
+	switch {
+	case errors.Is(err, errOver):
+		return false, nil // next sees why
+	case err != nil && ctx.Err() != nil:
+		return false, err
+	}
+	in.current = nil
+	switch {
+	case err != nil:
+		return false, err
+	case admitted:
+		in.told.admitted(p.verdict, now())
+		return true, nil
+	case in.ends(p.verdict):
+		in.end(p.verdict)
+		return false, nil
+	case in.mode.silent || in.told.knows(p, now()) || in.life.why() != nil:
+		return false, nil
+	}
+	in.told.tell(p, now())
+	return false, in.config.notify(ctx, notice(p.wait))
+}
+
+// end ends the connection. An error says that the peer is gone already, which is
+// what was wanted.
+func (in *inbound) end(v traffik.Verdict) {
+	if in.life.end(v) {
+		_ = in.config.closer(policyViolation, closeReason)
+	}
+}
+
+// drain reads what comes after the close frame of a [controller], until the peer
+// has answered or its time is over: a connection closed with messages unread is
+// reset, and the peer might never see why.
+func (in *inbound) drain(ctx context.Context) {
+	if in.drained || in.config.finish == nil {
+		return
+	}
+	in.drained = true
+	for err := error(nil); err == nil; {
+		_, err = in.ahead.next(context.WithoutCancel(ctx))
+	}
+	in.config.finish()
+}

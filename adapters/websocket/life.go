@@ -1,0 +1,141 @@
+package traffikws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// life is what both directions of a connection know of its end: it was ended
+// over the limit, the application has closed it, or a read has failed.
+type life struct {
+	over chan struct{} // closed at the first end of any kind
+	lost chan struct{} // closed when what was read ahead is not delivered any more
+
+	mu       sync.Mutex
+	ended    error     // a *DeniedError
+	failed   error     // of a read
+	left     bool      // the application closes
+	closedAt time.Time // when a read said that the peer has closed, of its own accord
+}
+
+func newLife() *life { return &life{over: make(chan struct{}), lost: make(chan struct{})} }
+
+// end notes that v ends the connection, and reports whether it is the first to.
+func (l *life) end(v traffik.Verdict) (first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended != nil {
+		return false
+	}
+	l.ended = &DeniedError{Verdict: v, Closed: true}
+	shut(l.over)
+	shut(l.lost)
+	return true
+}
+
+// fail notes that reading has failed.
+func (l *life) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return
+	}
+	l.failed = err
+	shut(l.over)
+	if closedByPeer(err) && !l.left {
+		l.closedAt = now()
+		return
+	}
+	shut(l.lost)
+}
+
+// leave notes that the application closes. It comes before the close frame, whose
+// answer reads like a close of the peer's own.
+func (l *life) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left, l.closedAt = true, time.Time{}
+	shut(l.over)
+	shut(l.lost)
+}
+
+// hasLeft reports whether the application closes.
+func (l *life) hasLeft() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.left
+}
+
+// shut closes c unless it is closed. It needs the lock.
+func shut(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
+// denied is the error of a connection ended over the limit, nil of another.
+func (l *life) denied() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
+}
+
+// failure is the error of the read that failed first, nil if none did.
+func (l *life) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// closed reports when the peer has closed, and whether it has, of its own accord.
+func (l *life) closed() (at time.Time, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closedAt, !l.closedAt.IsZero()
+}
+
+// errOver is what ends a pause with the connection.
+var errOver = errors.New("traffikws: the connection is over")
+
+// errLeft is what held writes return that the application's close has ended.
+var errLeft = fmt.Errorf("traffikws: the application has closed the connection: %w", net.ErrClosed)
+
+// why is what ended the connection, nil if it lives.
+func (l *life) why() error {
+	if err := l.denied(); err != nil {
+		return err
+	}
+	if err := l.failure(); err != nil {
+		return err
+	}
+	if l.hasLeft() {
+		return errLeft
+	}
+	return nil
+}
+
+// pause waits until t, at most until ctx ends or, with errOver, end is closed.
+func pause(ctx context.Context, t time.Time, end <-chan struct{}) error {
+	timer := time.NewTimer(t.Sub(now()))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-end:
+		return errOver
+	}
+}
+
+// now is the connection's own time: that of backends differs from one to the
+// other, and from what timers and deadlines go by.
+func now() time.Time { return time.Now() } //nolint:forbidigo // the one place that reads it

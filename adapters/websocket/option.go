@@ -1,0 +1,105 @@
+package traffikws
+
+import (
+	"context"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// Option configures [Wrap] and [WrapMessages].
+type Option interface {
+	apply(c *config)
+}
+
+type config struct {
+	mode     Mode
+	choose   func(Message) traffik.Limiter
+	outLimit traffik.Limiter
+	outMode  Mode
+	notify   func(ctx context.Context, notice []byte) error
+	closer   func(code int, reason string) error
+	finish   func() // closes what closer has ended, once it is read empty; nil if closer does
+}
+
+type optionFunc func(c *config)
+
+func (f optionFunc) apply(c *config) { f(c) }
+
+// WithMode sets what becomes of inbound messages over the limit; the default is
+// [Notify].
+func WithMode(mode Mode) Option {
+	return optionFunc(func(c *config) { c.mode = mode })
+}
+
+// WithLimitFunc chooses the limit of each inbound message, in place of the one
+// given to [Wrap] or [WrapMessages], which may be nil then. A message for which
+// it returns nil is free, be it a nil [traffik.Throttle] or [traffik.Gate]. It is
+// called once for each message, from the goroutine that reads. A nil function
+// keeps the one limit.
+func WithLimitFunc(choose func(m Message) traffik.Limiter) Option {
+	return optionFunc(func(c *config) { c.choose = choose })
+}
+
+// WithOutbound limits what the application writes, too. A message over the limit
+// is not sent: under [Notify] and [CloseAfter] the write returns a [DeniedError],
+// under [Drop] it returns nil, under [Delay] it blocks first, at most until the
+// connection's reads have failed. Once the connection was closed over the limit
+// all writes return the same DeniedError. Notices are not counted. A nil limit,
+// be it a nil [traffik.Throttle] or [traffik.Gate], keeps writes unlimited.
+func WithOutbound(limit traffik.Limiter, mode Mode) Option {
+	return optionFunc(func(c *config) { c.outLimit, c.outMode = limit, mode })
+}
+
+// WithNotifier sends notices through a function of the application instead of
+// the connection itself, for applications with one goroutine that writes. The
+// notice is a JSON text, the function's own from then on. It is called from
+// Read; its error is returned there. A nil function keeps the default.
+func WithNotifier(notify func(ctx context.Context, notice []byte) error) Option {
+	return optionFunc(func(c *config) {
+		if notify != nil {
+			c.notify = notify
+		}
+	})
+}
+
+// WithCloser ends the connection through a function of the application, for
+// libraries with a way of their own; [Close] and [CloseAfter] call it with
+// status 1008, once for a connection, in the goroutine that reads or writes, and
+// [Conn.Close] with the status it is given.
+// After that nothing is read or written through the wrapper; a read that is under
+// way is the function's to end. Without it both styles of
+// closing are known: Close(code, reason), as in coder/websocket, and
+// WriteControl, as in gorilla/websocket. A nil function keeps them.
+func WithCloser(closer func(code int, reason string) error) Option {
+	return optionFunc(func(c *config) {
+		if closer != nil {
+			c.closer = closer
+		}
+	})
+}
+
+// newConfig applies opts. Limit is for messages that no function chooses for.
+func newConfig(limit traffik.Limiter, notify func(context.Context, []byte) error, opts []Option) *config {
+	c := &config{notify: notify}
+	for _, opt := range opts {
+		if opt != nil {
+			opt.apply(c)
+		}
+	}
+	if c.choose == nil {
+		c.choose = always(limit)
+	}
+	return c
+}
+
+// closeWith sets how the library closes, in one step or with finish in two,
+// unless the application closes. It panics if nobody can: when the connection is
+// wrapped rather than when a message is over the limit.
+func (c *config) closeWith(closer func(code int, reason string) error, finish func()) {
+	if c.closer == nil {
+		c.closer, c.finish = closer, finish
+	}
+	if c.closer == nil && (c.mode.closes() || c.outMode.closes()) {
+		panic("traffikws: this connection has neither Close(code, reason) nor WriteControl; give WithCloser to close it over the limit")
+	}
+}

@@ -1,0 +1,57 @@
+package traffikws
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// outbound decides for each message that the application writes whether it is
+// sent. A nil outbound sends all.
+type outbound struct {
+	lane
+	life   *life
+	closer func(code int, reason string) error
+}
+
+func newOutbound(from *sender, c *config, l *life) *outbound {
+	if isNil(c.outLimit) {
+		return nil
+	}
+	out := &outbound{life: l, closer: c.closer}
+	out.lane = lane{meter: newMeter(from, always(c.outLimit)), mode: c.outMode, pause: out.hold}
+	return out
+}
+
+// hold ends with the first end of any kind: nobody reads what is written then.
+func (out *outbound) hold(ctx context.Context, t time.Time) error {
+	return pause(ctx, t, out.life.over)
+}
+
+// send reports whether m is to be written. Otherwise the error is what the
+// application gets.
+func (out *outbound) send(ctx context.Context, m Message) (bool, error) {
+	if out == nil {
+		return true, nil
+	}
+	p := out.enter(m)
+	admitted, err := out.admit(ctx, p)
+	switch {
+	case errors.Is(err, errOver):
+		p.refund(ctx)
+		return false, out.life.why()
+	case err != nil:
+		p.refund(ctx)
+		return false, err
+	case admitted:
+		return true, nil
+	case out.mode.silent:
+		return false, nil
+	case out.ends(p.verdict):
+		if out.life.end(p.verdict) {
+			_ = out.closer(policyViolation, closeReason) // the peer may be gone already
+		}
+		return false, out.life.denied()
+	}
+	return false, &DeniedError{Verdict: p.verdict}
+}

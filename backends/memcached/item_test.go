@@ -1,0 +1,63 @@
+package traffikmemcached
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
+)
+
+func TestExpiration(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	const unix = 1_800_000_000
+	for _, c := range []struct {
+		keep time.Duration
+		want int32
+	}{
+		{-time.Hour, 2},
+		{0, 2},
+		{1, 2},
+		{999 * time.Millisecond, 2},
+		{time.Second, 3},
+		{90 * time.Second, 92},
+		{30*day - 2*time.Second, 30 * 86400}, // the longest that is counted from now
+		{30*day - time.Second, unix + 30*86400 + 1}, // would be read as a date in 1970
+		{31 * day, unix + 31*86400 + 2},
+		{365 * day, unix + 365*86400 + 2},
+		{(math.MaxInt32 - unix - 2) * time.Second, math.MaxInt32}, // the last date there is
+		{(math.MaxInt32 - unix - 1) * time.Second, never},
+		{math.MaxInt64, never},
+	} {
+		if got := expiration(c.keep, unix); got != c.want {
+			t.Errorf("to be kept for %v: %d, want %d", c.keep, got, c.want)
+		}
+	}
+}
+
+func TestEntry(t *testing.T) {
+	t.Parallel()
+	written := entry{stamp: 7}
+	value := written.value([]byte("state"))
+	for name, c := range map[string]struct {
+		item       *memcache.Item
+		generation uint64
+		state      string
+		stamp      uint64
+	}{
+		"its own generation":        {&memcache.Item{Value: value}, 7, "state", 7},
+		"a later generation":        {&memcache.Item{Value: value}, 8, "", 8},
+		"a generation that is lost": {&memcache.Item{Value: value}, 0, "state", 7},
+		"no item":                   {nil, 3, "", 3},
+		"an empty value":            {&memcache.Item{}, 3, "", 3},
+		"a short value":             {&memcache.Item{Value: value[:8]}, 3, "", 3},
+		"no state":                  {&memcache.Item{Value: value[:9]}, 3, "", 7},
+		"another tag":               {&memcache.Item{Value: append([]byte("U"), value[1:]...)}, 3, "", 3},
+	} {
+		e := entryOf(c.item, c.generation)
+		if string(e.state) != c.state || e.stamp != c.stamp || e.item != c.item || e.state != nil && len(e.state) == 0 {
+			t.Errorf("%s: %+v, want state %q and stamp %d", name, e, c.state, c.stamp)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package traffikredis
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// call is one Take or Peek in one place, decided by script. It has copies of all
+// it needs: its caller may leave at any time.
+type call struct {
+	peek   bool
+	place  place
+	keys   []string
+	shapes []shape
+	work   int // how long the script may take for it, in ops
+
+	op traffik.Op // the only one, else nothing
+	// A run of calls draws alike in one batch: each knows the next, and the first the
+	// last, and where their number is in the batch's takes.
+	next, end *call
+	start     int
+
+	now      traffik.Instant
+	out      []traffik.Decision
+	err      error
+	panicked any
+	// awaited says that the caller waits for done, which gets one value when the
+	// above is filled, and left that nobody waits any more.
+	awaited bool
+	left    atomic.Bool
+	beat    <-chan struct{} // the next of its queue
+	beats   atomic.Int32    // that its caller has waited for
+	done    chan struct{}
+
+	buf []byte // to build keys in
+}
+
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+// newCall returns a call with ops, or nil if one of them can't be decided by
+// script.
+func (b *Backend) newCall(where place, ops []traffik.Op, peek bool) *call {
+	c, _ := calls.Get().(*call) // the pool holds nothing else
+	c.peek, c.place, c.err, c.panicked, c.awaited = peek, where, nil, nil, false
+	c.keys, c.shapes, c.work = c.keys[:0], c.shapes[:0], 0
+	c.beats.Store(0)
+	for i := range ops {
+		s, ok := b.shapeOf(&ops[i])
+		if !ok {
+			c.release()
+			return nil
+		}
+		c.shapes = append(c.shapes, s)
+		c.work += s.work()
+		c.buf = b.appendKey(c.buf[:0], ops[i].Key)
+		c.addKey()
+	}
+	if len(ops) == 1 {
+		c.op = ops[0]
+	}
+	return c
+}
+
+// addKey adds what buf holds; often it is the key that c had when it was used
+// before.
+func (c *call) addKey() {
+	n := len(c.keys)
+	if n < cap(c.keys) && c.keys[:n+1][n] == string(c.buf) {
+		c.keys = c.keys[:n+1]
+	} else {
+		c.keys = append(c.keys, string(c.buf))
+	}
+}
+
+// release gives c back for another call. Its caller does so, once the answer is
+// there.
+func (c *call) release() {
+	c.op, c.next, c.end = traffik.Op{}, nil, nil
+	calls.Put(c)
+}
+
+// needs reports whether c needs the script of a strategy, and gives whether
+// it may give units back.
+func (c *call) needs() (own, gives bool) {
+	for i := range c.shapes {
+		own = own || c.shapes[i].family >= firstOwn
+		gives = gives || c.shapes[i].cost < 0 && !c.peek
+	}
+	return own, gives
+}
+
+// runs reports whether c draws what the script can draw several times at once.
+func (c *call) runs() bool {
+	return len(c.shapes) == 1 && !c.peek && c.shapes[0].counts() && c.shapes[0].cost > 0 && c.shapes[0].flags&flagForce == 0
+}
+
+// answer hands the decisions to the caller, or the panic of a hook of the
+// client's.
+func (c *call) answer(ops []traffik.Op, out []traffik.Decision) error {
+	if c.panicked != nil {
+		panic(c.panicked)
+	}
+	if c.err != nil {
+		return c.err
+	}
+	for i := range ops {
+		ops[i].Draw.Now = c.now
+	}
+	copy(out, c.out)
+	return nil
+}
+
+// finish tells the caller, if it waits, that all is filled. The call is not
+// touched afterwards.
+func (c *call) finish() {
+	if c.awaited {
+		c.done <- struct{}{}
+	}
+}
+
+// errLate is what callers get whose context lets them wait for longer.
+var errLate = fmt.Errorf("%w: no answer within %v", ErrTimeout, tripTimeout)
+
+// wait waits for the answer, the end of ctx, or the time that a round trip and
+// the wait for it may take together. It returns an error if the call is not to be
+// touched any more.
+func (c *call) wait(ctx context.Context, in *queue) error {
+	for beat := c.beat; c.beats.Load() <= tripBeats; beat = in.nextBeat() { // the first may come at once
+		select {
+		case <-c.done:
+			return nil
+		case <-ctx.Done():
+			in.leave(c)
+			return context.Cause(ctx)
+		case <-beat:
+			c.beats.Add(1)
+		}
+	}
+	in.leave(c)
+	return errLate
+}

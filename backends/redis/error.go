@@ -1,0 +1,115 @@
+package traffikredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// What can go wrong with Redis, all of them kinds of [traffik.ErrBackend]. The
+// client's own error is wrapped beside them, but for one of a context, which is not
+// the caller's and stands in the text alone. A call whose context ended returns the
+// cause of that and none of these.
+var (
+	// ErrUnreachable is wrapped when no server could be asked, or none that may
+	// answer: refused and lost connections, a cluster that is down, a server
+	// that is still loading.
+	ErrUnreachable = fmt.Errorf("%w: redis can't be reached", traffik.ErrBackend)
+	// ErrTimeout is wrapped when the client's own time ran out: for a
+	// connection, an answer or a place in its pool; when a call had no answer after
+	// five seconds, and at once when 65,536 wait for theirs already.
+	ErrTimeout = fmt.Errorf("%w: redis did not answer in time", traffik.ErrBackend)
+	// ErrMemory is wrapped when Redis refuses to write because maxmemory is
+	// reached.
+	ErrMemory = fmt.Errorf("%w: redis is out of memory", traffik.ErrBackend)
+	// ErrReadOnly is wrapped when the server takes no writes: a replica was asked,
+	// as happens for a moment after a failover, or the server can't save what is
+	// written (MISCONF).
+	ErrReadOnly = fmt.Errorf("%w: the redis server is read-only", traffik.ErrBackend)
+	// ErrPermission is wrapped when the user lacks a right; see docs/redis.md
+	// for those that are needed.
+	ErrPermission = fmt.Errorf("%w: redis refuses a command to this user", traffik.ErrBackend)
+	// ErrScript is wrapped when Redis answers a script with any other error, or
+	// with something that can't be understood.
+	ErrScript = fmt.Errorf("%w: the script failed in redis", traffik.ErrBackend)
+)
+
+// kinds are the words by which Redis' errors are told apart, wherever they
+// stand: inside a script older servers put them behind words of their own.
+var kinds = []struct {
+	words string
+	kind  error
+}{
+	{"OOM command not allowed", ErrMemory},
+	{"READONLY ", ErrReadOnly},
+	{"MISCONF ", ErrReadOnly},
+	{"NOPERM ", ErrPermission},
+	{"NOAUTH ", ErrPermission},
+	{"WRONGPASS ", ErrPermission},
+	{"ACL failure in script", ErrPermission},
+	{"can't run this command", ErrPermission},
+	{"can't access at least one of the keys", ErrPermission},
+	{"CLUSTERDOWN ", ErrUnreachable},
+	{"MASTERDOWN ", ErrUnreachable},
+	{"LOADING ", ErrUnreachable},
+	{"TRYAGAIN ", ErrUnreachable},
+	{"MOVED ", ErrUnreachable},
+	{"ASK ", ErrUnreachable},
+	{"NOREPLICAS ", ErrUnreachable},
+	{"max number of clients reached", ErrUnreachable},
+	{"BUSY ", ErrTimeout},
+}
+
+// typed wraps an error of the client in its kind.
+func typed(err error) error {
+	if err == nil || errors.Is(err, traffik.ErrBackend) {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: %v", kindOf(err), err) //nolint:errorlint // not the caller's
+	}
+	return fmt.Errorf("%w: %w", kindOf(err), err)
+}
+
+// failed wraps an error as typed does, and lets a Cluster's client look at its
+// servers again: by itself it goes on asking one that is gone until its next
+// regular look, a minute later.
+func (b *Backend) failed(err error) error {
+	err = typed(err)
+	if cluster, ok := b.client.(*goredis.ClusterClient); ok && !b.closed.Load() &&
+		(errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrReadOnly)) {
+		cluster.ReloadState(context.Background()) // in the background, one at a time
+	}
+	return err
+}
+
+func kindOf(err error) error {
+	var network net.Error
+	switch text := err.Error(); {
+	case errors.Is(err, goredis.ErrPoolTimeout), errors.Is(err, context.DeadlineExceeded):
+		return ErrTimeout
+	case errors.As(err, &network) && network.Timeout():
+		return ErrTimeout
+	case network != nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, goredis.ErrClosed),
+		errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
+		return ErrUnreachable
+	default:
+		for _, k := range kinds {
+			if strings.Contains(text, k.words) {
+				return k.kind
+			}
+		}
+	}
+	var answer goredis.Error
+	if errors.As(err, &answer) {
+		return ErrScript
+	}
+	return ErrUnreachable
+}

@@ -1,0 +1,237 @@
+package traffikredis
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+const (
+	// maxAttempts bounds how often a compare-and-set is tried.
+	maxAttempts = 16
+	// The pause before every second attempt is random, up to a bound that
+	// doubles: a call gives up after some 50 ms.
+	firstPause, longestPause = 500 * time.Microsecond, 32 * time.Millisecond
+)
+
+// exchange is a Take or Peek of strategies that only Go can decide: the states
+// are read, decided on, and written if nobody changed them meanwhile.
+type exchange struct {
+	backend *Backend
+	keys    []string
+	ops     []traffik.Op
+	out     []traffik.Decision
+	changes []traffik.Change
+	states  [][]byte
+	endless []bool // states that have lost their expiry
+	now     traffik.Instant
+}
+
+// decideInGo decides ops of one place, at least one of which has no script. The
+// caller may leave; its slices are copied.
+func (b *Backend) decideInGo(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool) error {
+	x := &exchange{
+		backend: b, ops: slices.Clone(ops), out: make([]traffik.Decision, len(ops)),
+		changes: make([]traffik.Change, len(ops)), states: make([][]byte, len(ops)), endless: make([]bool, len(ops)),
+	}
+	for i := range ops {
+		x.keys = append(x.keys, string(b.appendKey(nil, ops[i].Key)))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, tripTimeout, errLate)
+	defer cancel()
+	if err := b.leaving(ctx, func() error { return x.run(ctx, peek) }); err != nil {
+		return err
+	}
+	for i := range ops {
+		ops[i].Draw.Now = x.now
+	}
+	copy(out, x.out)
+	return nil
+}
+
+// leaving runs f, and returns early with the cause if ctx ends; f goes on by
+// itself then. A panic of f, as of a strategy with a defect, is the caller's.
+func (b *Backend) leaving(ctx context.Context, f func() error) error {
+	if ctx.Done() == nil {
+		return f()
+	}
+	done := make(chan outcome, 1)
+	b.work.Go(func() {
+		o := outcome{err: errExited}
+		defer func() { done <- o }()
+		o = guarded(f)
+	})
+	select {
+	case o := <-done:
+		if err := o.end(); err != nil && ctx.Err() == nil {
+			return err
+		} else if err == nil {
+			return nil
+		}
+	case <-ctx.Done():
+	}
+	return context.Cause(ctx)
+}
+
+// outcome is how a function ended.
+type outcome struct {
+	err      error
+	panicked any
+}
+
+// guarded runs f, whose panic would end the process on a goroutine that nobody
+// else guards.
+func guarded(f func() error) (o outcome) {
+	defer func() { o.panicked = recover() }()
+	o.err = f()
+	return o
+}
+
+// end ends the caller of f as f ended.
+func (o outcome) end() error {
+	if o.panicked != nil {
+		panic(o.panicked)
+	}
+	return o.err
+}
+
+// uptime measures how long an exchange waits, on which no decision depends.
+func uptime() time.Time { return time.Now() } //nolint:forbidigo // see above
+
+func (x *exchange) run(ctx context.Context, peek bool) error {
+	if !peek {
+		from := uptime()
+		free, err := x.backend.turns.wait(ctx, x.keys[0])
+		if err != nil {
+			return err
+		}
+		defer free()
+		if uptime().Sub(from) > maxWait {
+			return errLate
+		}
+	}
+	err := x.read(ctx)
+	pause := firstPause
+	for attempt := 1; err == nil; attempt++ {
+		traffik.DecideAll(x.now, x.ops, x.states, x.out, x.changes)
+		if peek || !x.changed() {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var swapped bool
+		swapped, err = x.swap(ctx)
+		switch {
+		case swapped || err != nil:
+			return err
+		case attempt == maxAttempts:
+			return fmt.Errorf("%w: gave up after %d attempts", traffik.ErrContention, maxAttempts)
+		case attempt%2 == 0: // what the exchange saw will be old by then
+			if err = rest(ctx, rand.N(pause)); err == nil {
+				err = x.read(ctx)
+			}
+			pause = min(2*pause, longestPause)
+		}
+	}
+	return err
+}
+
+func (x *exchange) read(ctx context.Context) error {
+	answer, err := x.backend.run(ctx, readScript, false, x.keys, x.instant())
+	if err != nil {
+		return err
+	}
+	return x.take(answer)
+}
+
+func rest(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// changed reports whether there is anything to write, be it an expiry that a key
+// has lost.
+func (x *exchange) changed() bool {
+	return slices.ContainsFunc(x.changes, func(c traffik.Change) bool { return c.Write || c.Delete }) || slices.Contains(x.endless, true)
+}
+
+// swap writes the changes if the states are still those that were read, and
+// reads them anew if not.
+func (x *exchange) swap(ctx context.Context) (swapped bool, err error) {
+	args := make([]any, 0, 1+4*len(x.keys))
+	args = append(args, x.instant())
+	gives := false
+	for i := range x.changes {
+		change := &x.changes[i]
+		what := "="
+		switch {
+		case change.Write:
+			what = "set"
+		case change.Delete && len(x.states[i]) > 0:
+			what = "unlink"
+		case x.endless[i]:
+			what = "expire"
+		}
+		args = append(args, x.states[i], what, change.State, x.keep(i))
+		gives = gives || x.ops[i].Draw.Cost < 0
+	}
+	answer, err := x.backend.run(ctx, swapScript, gives, x.keys, args...)
+	if err != nil {
+		return false, err
+	}
+	if list, ok := answer.([]any); ok && len(list) == 0 {
+		return true, nil
+	}
+	return false, x.take(answer)
+}
+
+// keep is how long Redis is to keep state i, in milliseconds.
+func (x *exchange) keep(i int) int64 {
+	spare := int64(1)
+	if x.backend.clock != nil {
+		spare += int64(time.Hour / time.Millisecond)
+	}
+	const most = (1 << 53) / 1000 // of a key that never resets; Redis refuses what overflows
+	reset := max(0, min(x.out[i].ResetAfter, most*time.Millisecond))
+	return int64((reset+time.Millisecond-1)/time.Millisecond) + spare
+}
+
+// instant is what the reading scripts are told of the clock.
+func (x *exchange) instant() string {
+	if x.backend.clock == nil {
+		return ""
+	}
+	return strconv.FormatInt(int64(x.backend.clock.Now().Add(0)), 10) // within what an Instant may be
+}
+
+// take takes the instant and the states that a script answered with.
+func (x *exchange) take(answer any) error {
+	list, _ := answer.([]any)
+	if len(list) == 3 {
+		text, _ := list[0].(string)
+		stored, _ := list[1].([]any)
+		endless, _ := list[2].([]any)
+		now, err := strconv.ParseInt(text, 10, 64)
+		if err == nil && len(stored) == len(x.states) {
+			x.now = traffik.Instant(now)
+			for i := range stored {
+				state, _ := stored[i].(string) // nil where there is none
+				x.states[i], x.endless[i] = []byte(state), slices.Contains(endless, any(int64(i+1)))
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: it answered %.80v", ErrScript, answer)
+}

@@ -1,0 +1,103 @@
+package traffikredis
+
+import (
+	"context"
+	"sync"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// place is where keys have to lie to be used by one script call: a slot of a
+// Cluster, a hash tag of a Ring, one and the same for everything off Cluster.
+type place struct {
+	slot uint16
+	tag  string
+}
+
+// single reports whether all keys lie in one place.
+func (b *Backend) single() bool {
+	_, single := b.client.(*goredis.Client)
+	return single
+}
+
+// placeOf tells where all of ops lie, and false if they don't lie in one place.
+func (b *Backend) placeOf(ops []traffik.Op) (where place, together bool) {
+	if b.single() {
+		return place{}, true
+	}
+	where = b.placeOfKey(ops[0].Key)
+	for i := range ops[1:] {
+		if ops[1+i].Key.ID != ops[0].Key.ID && b.placeOfKey(ops[1+i].Key) != where {
+			return where, false
+		}
+	}
+	return where, true
+}
+
+func (b *Backend) placeOfKey(key traffik.Key) place {
+	if b.single() {
+		return place{}
+	}
+	tag := b.slot
+	if tag == "" {
+		tag = string(appendPart(nil, key.ID))
+	}
+	if _, ring := b.client.(*goredis.Ring); ring {
+		return place{tag: tag}
+	}
+	return place{slot: slotOf(tag)}
+}
+
+// lanes are the queues, one for each server, so that one that hangs does not hold
+// up the callers of the others.
+type lanes struct {
+	only queue    // of a single server
+	all  sync.Map // address to *queue
+}
+
+// locate lets a Cluster's client look for its servers, unless it knows them already,
+// and reports whether it has found them. It is for the goroutine of a round trip:
+// servers are asked.
+func (b *Backend) locate(ctx context.Context) (found bool, err error) {
+	cluster, ok := b.client.(*goredis.ClusterClient)
+	if !ok || b.located.Load() {
+		return false, nil
+	}
+	if _, err := cluster.MasterForKey(ctx, b.prefix); err != nil {
+		return false, err
+	}
+	b.located.Store(true)
+	return true, nil
+}
+
+// queueOf returns the queue of the server at which key lies, as far as the client
+// knows without asking: a Cluster has one queue until its servers are known.
+func (b *Backend) queueOf(key string) *queue {
+	switch client := b.client.(type) {
+	case *goredis.Client:
+		return &b.lanes.only
+	case *goredis.ClusterClient:
+		if !b.located.Load() {
+			break
+		}
+		if master, err := client.MasterForKey(context.Background(), key); err == nil {
+			return b.laneTo(master.Options().Addr)
+		}
+	case *goredis.Ring:
+		if shard, err := client.GetShardClientForKey(key); err == nil {
+			return b.laneTo(shard.Options().Addr)
+		}
+	}
+	return b.laneTo("")
+}
+
+func (b *Backend) laneTo(addr string) *queue {
+	lane, known := b.lanes.all.Load(addr)
+	if !known {
+		lane, _ = b.lanes.all.LoadOrStore(addr, &queue{backend: b})
+	}
+	q, _ := lane.(*queue) // the map holds nothing else
+	return q
+}

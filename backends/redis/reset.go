@@ -1,0 +1,85 @@
+package traffikredis
+
+import (
+	"context"
+	"fmt"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// scanCount is how many keys one SCAN looks at, about.
+const scanCount = 1000
+
+// Reset implements [traffik.Backend].
+func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
+	if err := b.check(ctx); err != nil || len(keys) == 0 {
+		return err
+	}
+	names := make([]string, len(keys))
+	for i := range keys {
+		names[i] = string(b.appendKey(nil, keys[i]))
+	}
+	return b.leaving(ctx, func() error { return b.failed(b.unlink(ctx, b.client, names)) })
+}
+
+// unlink removes keys that may lie in several places.
+func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, keys []string) error {
+	if b.single() || len(keys) == 1 {
+		return client.Unlink(ctx, keys...).Err()
+	}
+	_, err := client.Pipelined(ctx, func(pipe goredis.Pipeliner) error {
+		for _, key := range keys {
+			pipe.Unlink(ctx, key)
+		}
+		return nil
+	})
+	return err
+}
+
+// ResetNamespace implements [traffik.NamespaceResetter]: it forgets all keys
+// that begin with the namespace, those under any [WithSlot] of it included if
+// this backend has no slot of its own. It scans every master, which takes a
+// while on a large store, and holds nobody up. Keys that are drawn on meanwhile
+// may survive.
+func (b *Backend) ResetNamespace(ctx context.Context) error {
+	if err := b.check(ctx); err != nil {
+		return err
+	}
+	each := func(ctx context.Context, server *goredis.Client) error { return b.sweep(ctx, server) }
+	return b.leaving(ctx, func() error {
+		switch client := b.client.(type) {
+		case *goredis.ClusterClient:
+			return b.failed(client.ForEachMaster(ctx, each))
+		case *goredis.Ring:
+			return b.failed(client.ForEachShard(ctx, each))
+		case *goredis.Client:
+			return b.failed(b.sweep(ctx, client))
+		}
+		return fmt.Errorf("%w: the servers behind a %T are unknown", traffik.ErrUsage, b.client)
+	})
+}
+
+// sweep removes the keys of the namespace on one server.
+func (b *Backend) sweep(ctx context.Context, server *goredis.Client) error {
+	pattern := b.prefix + "*"
+	if b.slot != "" { // what follows "!" is of an identity of that name, without a slot
+		pattern = b.prefix + b.slot + "}[^!]*"
+	}
+	var cursor uint64
+	for {
+		keys, next, err := server.Scan(ctx, cursor, pattern, scanCount).Result()
+		if err != nil {
+			return err
+		}
+		if len(keys) > 0 {
+			if err := b.unlink(ctx, server, keys); err != nil {
+				return err
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}

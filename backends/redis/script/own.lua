@@ -1,0 +1,51 @@
+-- Strategies with a script of their own. What it says about the state is kept
+-- as the next state.
+own = {}
+
+-- A script may forget or miscalculate. It is stopped here, before anything is
+-- written.
+local function number(d, name, least, missing)
+  local v = d[name]
+  if v == nil then
+    v = missing
+  end
+  if type(v) ~= 'number' or v % 1 ~= 0 or v < least or v > MAX then
+    error('the script of a strategy answered ' .. name .. ' = ' .. tostring(v) .. '; whole numbers from ' .. least .. ' to 2^53 are accepted')
+  end
+  return v
+end
+
+local function decided(k, s, cost)
+  local state, d = s.own(k.a or nil, s, cost)
+  if type(d) ~= 'table' or state and type(state) ~= 'string' then
+    error('the script of a strategy answered a ' .. type(state) .. ' and a ' .. type(d) .. '; a string or nil and a table are accepted')
+  end
+  return state, d
+end
+
+function own.load(k, s)
+  k.a, k.healed = k.raw, false
+  s.own, s.args = s.own or scripts[s.kind - 99], {s.x, s.y, s.z, s.w}
+end
+
+function own.fits(k, s)
+  local _, d = decided(k, s, s.cost)
+  return d.allowed
+end
+
+function own.decide(k, s, cost)
+  local state, d = decided(k, s, cost)
+  local reset = number(d, 'reset_after', 0)
+  if state then
+    k.a, k.dirty = state, true
+  elseif cost < 0 then
+    k.a, k.dirty = false, true
+  end
+  k.reset = reset
+  return d.allowed and 1 or 0, number(d, 'limit', 0), number(d, 'remaining', 0), number(d, 'retry_after', -1, 0),
+    reset, number(d, 'delay', 0, 0), number(d, 'at', 0, now)
+end
+
+function own.encode(k)
+  return k.a
+end

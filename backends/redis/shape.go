@@ -1,0 +1,180 @@
+package traffikredis
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// The families of twins, as script/take.lua numbers them. Strategies with a
+// script of their own come from firstOwn on.
+const (
+	familyLinear  = 1
+	familyFixed   = 2
+	familySliding = 3
+	familyLog     = 4
+	firstOwn      = 100
+)
+
+const (
+	flagForce    = 1
+	flagAdvisory = 2
+	flagQueue    = 4
+)
+
+// shape is a draw as the script sees it. Calls of one round trip that draw alike
+// share one.
+type shape struct {
+	family, flags int32
+	limit, period int64 // units, microseconds
+	units, micros int64 // limit over period in lowest terms
+	cost, takenAt int64
+	arguments     [ownArguments]float64
+	capacity      int64 // Decision.Limit; follows from the others
+}
+
+// defaultLogEntries is that of traffik.SlidingWindowLog.
+const defaultLogEntries = 8192
+
+// shapeOf tells the script's form of an op, and false for one whose strategy has
+// none.
+func (b *Backend) shapeOf(op *traffik.Op) (s shape, ok bool) {
+	rate := op.Draw.Rate
+	s = shape{limit: rate.Limit(), period: int64(rate.Period() / time.Microsecond), cost: op.Draw.Cost, capacity: rate.Limit()}
+	s.units, s.micros = rate.Fraction()
+	if op.Draw.Cost < 0 {
+		s.takenAt = int64(op.Draw.TakenAt)
+	}
+	if op.Draw.Force {
+		s.flags |= flagForce
+	}
+	if op.Advisory {
+		s.flags |= flagAdvisory
+	}
+	switch strategy := op.Strategy.(type) {
+	case traffik.FixedWindow:
+		s.family = familyFixed
+	case traffik.SlidingWindowCounter:
+		s.family = familySliding
+	case traffik.SlidingWindowLog:
+		s.family = familyLog
+		s.arguments[0] = float64(or(int64(strategy.MaxEntries), defaultLogEntries))
+	case traffik.TokenBucket:
+		s.bucket(or(strategy.Burst, rate.Limit()))
+	case traffik.TokenBucketWithDebt:
+		s.bucket(min(or(strategy.Burst, rate.Limit()), traffik.MaxUnits-strategy.MaxDebt) + strategy.MaxDebt)
+	case traffik.LeakyBucket:
+		s.bucket(or(strategy.Capacity, rate.Limit()))
+	case traffik.LeakyBucketWithQueue:
+		s.bucket(or(strategy.Capacity, rate.Limit()))
+		s.flags |= flagQueue
+	case traffik.GCRA:
+		s.bucket(or(strategy.Burst, 1))
+	case Scripted:
+		s.family = b.own.family(strategy.RedisScript())
+		s.arguments = strategy.RedisArguments(&op.Draw)
+	default:
+		return s, false
+	}
+	return s, true
+}
+
+// entriesPerOp is how many entries of a log cost Redis as much time as a draw from
+// a bucket: it parses them all, and a denial walks them once more.
+const entriesPerOp = 16
+
+// work is how long the draw may take, in draws from a bucket.
+func (s *shape) work() int {
+	if s.family != familyLog {
+		return 1
+	}
+	return 1 + int(min(s.limit, int64(s.arguments[0])))/entriesPerOp
+}
+
+// or is units, or the default for 0.
+func or(units, otherwise int64) int64 {
+	if units == 0 {
+		return otherwise
+	}
+	return units
+}
+
+func (s *shape) bucket(capacity int64) {
+	s.family, s.capacity = familyLinear, capacity
+	s.arguments[0] = float64(capacity)
+}
+
+func (s *shape) append(dst []byte) []byte {
+	for _, v := range [...]int64{int64(s.family), int64(s.flags), s.limit, s.period, s.units, s.micros, s.cost, s.takenAt} {
+		dst = appendNumber(dst, float64(v))
+	}
+	for _, v := range s.arguments {
+		dst = appendNumber(dst, v)
+	}
+	return dst
+}
+
+func appendNumber(dst []byte, v float64) []byte {
+	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
+}
+
+// answerBytes is how long the script's answer to a draw of this shape is.
+func (s *shape) answerBytes() int {
+	if s.family >= firstOwn {
+		return 7 * 8
+	}
+	return 4 * 8
+}
+
+// counts reports whether a state of the shape's family is what a run is answered
+// with.
+func (s *shape) counts() bool { return s.family < familyLog }
+
+// stateBytes is how long a state of the shape's family is, if it counts, with its
+// tag.
+func (s *shape) stateBytes() int {
+	if s.family == familyFixed {
+		return 1 + 2*8
+	}
+	return 1 + 4*8
+}
+
+// stateBefore appends the state that the script's answer to a run of this shape
+// means.
+func (s *shape) stateBefore(dst, answer []byte) []byte {
+	tag := [...]byte{familyLinear: 'L', familyFixed: 'F', familySliding: 'S'}[s.family]
+	return append(append(dst, tag), answer[:s.stateBytes()-1]...)
+}
+
+// decision reads the script's answer to a draw of this shape at now.
+func (s *shape) decision(answer []byte, now traffik.Instant) traffik.Decision {
+	number := func(i int) int64 {
+		return int64(math.Float64frombits(binary.LittleEndian.Uint64(answer[8*i:])))
+	}
+	if s.family >= firstOwn {
+		return traffik.Decision{
+			Allowed: number(0) != 0, Limit: number(1), Remaining: number(2), RetryAfter: wait(number(3)),
+			ResetAfter: wait(number(4)), Delay: wait(number(5)), At: traffik.Instant(number(6)),
+		}
+	}
+	retry := number(1)
+	dec := traffik.Decision{
+		Allowed: retry == 0, Limit: s.capacity, Remaining: number(0), RetryAfter: wait(retry), ResetAfter: wait(number(2)),
+	}
+	if s.flags&flagQueue != 0 {
+		dec.Delay, dec.At = wait(number(3)), now
+	} else {
+		dec.At = traffik.Instant(number(3))
+	}
+	return dec
+}
+
+// wait is microseconds, at most 2^53, as a Duration; -1 is never.
+func wait(micros int64) time.Duration {
+	if micros < 0 {
+		return traffik.Never
+	}
+	return time.Duration(micros) * time.Microsecond
+}

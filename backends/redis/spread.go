@@ -1,0 +1,186 @@
+package traffikredis
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// group is the ops of one place in a Take that spans several.
+type group struct {
+	where   place
+	members []int // places in the ops of the whole
+	ops     []traffik.Op
+	out     []traffik.Decision
+	err     error
+}
+
+// spread decides ops that lie in several places. It goes on by itself when ctx
+// ends: what was drawn is given back exactly once whoever waits for it.
+func (b *Backend) spread(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool, how parting) error {
+	s := &spreading{backend: b, ops: slices.Clone(ops), out: make([]traffik.Decision, len(ops)), peek: peek, parting: how}
+	ctx, cancel := context.WithTimeoutCause(ctx, tripTimeout, errLate)
+	defer cancel()
+	if err := b.leaving(ctx, func() error { return s.run(context.WithoutCancel(ctx)) }); err != nil {
+		return err
+	}
+	for i := range ops {
+		ops[i].Draw.Now = s.ops[i].Draw.Now
+	}
+	copy(out, s.out)
+	return nil
+}
+
+// errPanicked stands for a panic until what was drawn is given back.
+var errPanicked = errors.New("traffikredis: a strategy panicked")
+
+// parting is what is decided on its own: the ops of a place or, while a slot moves
+// from one server to another and its keys lie at both, those of a key.
+type parting bool
+
+const (
+	placeApart parting = false
+	keyApart   parting = true
+)
+
+type spreading struct {
+	backend *Backend
+	parting
+	ops  []traffik.Op
+	out  []traffik.Decision
+	peek bool
+	// panicked is what a strategy panicked with, else nil.
+	panicked any
+}
+
+// run draws first in all places at once, each place all or nothing. If one
+// denies or fails, the others give back what they drew. Units are given back to
+// keys of ops, which nobody can take away again, only when all have drawn.
+func (s *spreading) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tripTimeout)
+	defer cancel()
+	err := s.draw(ctx)
+	if s.panicked != nil {
+		panic(s.panicked)
+	}
+	return err
+}
+
+func (s *spreading) draw(ctx context.Context) error {
+	draws := s.groups(func(op *traffik.Op) bool { return op.Draw.Cost >= 0 })
+	gifts := s.groups(func(op *traffik.Op) bool { return op.Draw.Cost < 0 })
+	err := s.decide(ctx, draws, s.peek)
+	stopped := slices.ContainsFunc(draws, (*group).stops)
+	if (stopped || err != nil) && !s.peek {
+		s.undo(ctx, draws)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !stopped:
+		if err = s.decide(ctx, gifts, s.peek); err != nil && !s.peek {
+			s.undo(ctx, draws)
+		}
+		return err
+	case s.peek:
+		err = s.look(ctx, slices.DeleteFunc(draws, (*group).stops))
+	}
+	return errors.Join(err, s.look(ctx, gifts))
+}
+
+// groups returns the ops that are of the kind wanted, by place.
+func (s *spreading) groups(wanted func(*traffik.Op) bool) []*group {
+	var all []*group
+	for i := range s.ops {
+		if !wanted(&s.ops[i]) {
+			continue
+		}
+		where := s.backend.placeOfKey(s.ops[i].Key)
+		at := slices.IndexFunc(all, func(g *group) bool {
+			return g.where == where && (s.parting == placeApart || g.ops[0].Key == s.ops[i].Key)
+		})
+		if at < 0 {
+			at = len(all)
+			all = append(all, &group{where: where})
+		}
+		all[at].members = append(all[at].members, i)
+		all[at].ops = append(all[at].ops, s.ops[i])
+	}
+	for _, g := range all {
+		g.out = make([]traffik.Decision, len(g.ops))
+	}
+	return all
+}
+
+// decide takes or peeks groups, all at once, and notes the answers.
+func (s *spreading) decide(ctx context.Context, groups []*group, peek bool) error {
+	var wg sync.WaitGroup
+	ends := make([]outcome, len(groups))
+	for i, g := range groups {
+		wg.Go(func() {
+			ends[i] = guarded(func() error { return s.backend.decideAt(ctx, g.where, g.ops, g.out, peek) })
+		})
+	}
+	wg.Wait()
+	var err error
+	for i, g := range groups {
+		if g.err = ends[i].err; ends[i].panicked != nil {
+			s.panicked, g.err = ends[i].panicked, errPanicked
+		}
+		if g.err != nil {
+			err = errors.Join(err, typed(g.err))
+			continue
+		}
+		for at, i := range g.members {
+			s.out[i], s.ops[i].Draw.Now = g.out[at], g.ops[at].Draw.Now
+		}
+	}
+	return err
+}
+
+// stops reports whether an op of g denied the whole.
+func (g *group) stops() bool {
+	for i := range g.ops {
+		if g.err == nil && !g.out[i].Allowed && !g.ops[i].Advisory {
+			return true
+		}
+	}
+	return false
+}
+
+// undo gives back, once, what was drawn. A gift that fails is not tried again:
+// it may have been taken; the units come back with time.
+func (s *spreading) undo(ctx context.Context, groups []*group) {
+	var back []*group
+	for _, g := range groups {
+		if g.err != nil || g.stops() {
+			continue
+		}
+		gift := &group{where: g.where}
+		for at := range g.ops {
+			if op := g.ops[at]; g.out[at].Allowed && op.Draw.Cost > 0 {
+				op.Draw.Cost, op.Draw.Force, op.Draw.TakenAt = -op.Draw.Cost, false, g.out[at].At
+				gift.ops = append(gift.ops, op)
+				gift.members = append(gift.members, g.members[at])
+			}
+		}
+		if gift.out = make([]traffik.Decision, len(gift.ops)); len(gift.ops) > 0 {
+			back = append(back, gift)
+		}
+	}
+	// What fails here stays charged and is answered as charged, which is the truth.
+	_ = s.decide(context.WithoutCancel(ctx), back, false)
+}
+
+// look answers groups as looks, which change nothing.
+func (s *spreading) look(ctx context.Context, groups []*group) error {
+	for _, g := range groups {
+		for i := range g.ops {
+			g.ops[i].Draw.Cost = 0
+		}
+	}
+	return s.decide(ctx, groups, true)
+}

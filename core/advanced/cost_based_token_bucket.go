@@ -1,0 +1,276 @@
+package advanced
+
+import (
+	"fmt"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/internal/count"
+)
+
+// CostBasedTokenBucket is a [traffik.TokenBucket] that refills more slowly while
+// recent draws are expensive: at one part in the mean cost of the last Window
+// draws, never below Floor. Cheap draws refill at the full rate again, and so
+// does a bucket that has become full, which forgets its history.
+//
+// State: 41 bytes and 8 for each remembered draw. Bound: Burst +
+// floor(length*limit/period) units in any interval, as for TokenBucket.
+type CostBasedTokenBucket struct {
+	// Burst is the capacity of the bucket in units; 0 means the rate's limit. A
+	// cost above it can never be admitted.
+	Burst int64
+	// Window is the number of draws whose mean cost counts, 1 to 1024; 0 means 16.
+	Window int
+	// Floor is the slowest refill, as a part of the rate; 0 means 10 percent.
+	Floor PPM
+}
+
+const (
+	// costTag marks the layout t, n, r, p of the linear kernel, s and then the
+	// costs, from the oldest on.
+	costTag = 'C'
+	// costFront is the length of what comes before the costs.
+	costFront     = 1 + 5*8
+	defaultWindow = 16
+	maxWindow     = 1024
+	// maxRecorded keeps sums of costs exact: one is recorded as at most 2^32.
+	maxRecorded = 1 << 32
+)
+
+// ID implements [traffik.Strategy].
+func (CostBasedTokenBucket) ID() string { return "cost_based_token_bucket.1" }
+
+// MaxStateBytes implements [traffik.StateSizer].
+func (s CostBasedTokenBucket) MaxStateBytes(traffik.Rate) int { return costFront + 8*s.window() }
+
+// Validate returns an error wrapping [traffik.ErrConfig] unless Burst is 0 to
+// 2^53, Window 0 to 1024 and Floor at most the whole.
+func (s CostBasedTokenBucket) Validate() error {
+	if s.Burst < 0 || s.Burst > traffik.MaxUnits {
+		return fmt.Errorf("%w: CostBasedTokenBucket.Burst is %d; accepted is 0 (the rate's limit) to 2^53", traffik.ErrConfig, s.Burst)
+	}
+	if s.Window < 0 || s.Window > maxWindow {
+		return fmt.Errorf("%w: CostBasedTokenBucket.Window is %d; accepted is 0 (the default, %d) to %d",
+			traffik.ErrConfig, s.Window, defaultWindow, maxWindow)
+	}
+	return s.Floor.check("CostBasedTokenBucket.Floor")
+}
+
+func (s CostBasedTokenBucket) window() int {
+	if s.Window == 0 {
+		return defaultWindow
+	}
+	return s.Window
+}
+
+func (s CostBasedTokenBucket) capacity(r traffik.Rate) int64 {
+	if s.Burst == 0 {
+		return r.Limit()
+	}
+	return s.Burst
+}
+
+// Decide implements [traffik.Strategy].
+func (s CostBasedTokenBucket) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
+	b, costs := s.capacity(d.Rate), costHistory{buf: dst, front: len(dst) + costFront}
+	k := s.read(state, d, &costs)
+	dec = traffik.Decision{Allowed: true, Limit: b, At: d.Now}
+	write := k.healed
+	switch {
+	case d.Cost > 0 && !d.Force && d.Cost > b-k.level.Used():
+		dec.Allowed = false
+		dec.RetryAfter = traffik.Never
+		if d.Cost <= b {
+			dec.RetryAfter = k.real(k.level.WaitMicros(d.Cost, b, k.l))
+		}
+	case d.Cost > 0:
+		k.level.Take(d.Cost)
+		costs.record(d.Cost, s.window())
+		write = true
+	case d.Cost < 0:
+		granted := min(-d.Cost, count.StillHeld(int64(d.Now), int64(d.TakenAt), k.l, k.level.P, b))
+		k.level.Give(granted)
+		costs.shrink(granted)
+		write = true
+	}
+	dec.Remaining = max(0, b-k.level.Used())
+	if k.level.Empty() {
+		return dst, dec
+	}
+	k.mu = s.speed(&costs)
+	dec.ResetAfter = k.real(k.level.ResetMicros(k.l))
+	if !write {
+		return dst, dec
+	}
+	k.write(costs.buf[len(dst):])
+	return costs.buf, dec
+}
+
+// slowed is the linear kernel on a clock that runs at mu millionths.
+type slowed struct {
+	level  count.Linear
+	l      int64 // units per level.P microseconds
+	mu     PPM
+	part   int64 // what the slow clock has shown of its next microsecond, ppm
+	healed bool
+}
+
+// read makes the kernel and, behind the front of its buffer, the costs what
+// state says at d.Now.
+func (s CostBasedTokenBucket) read(state []byte, d *traffik.Draw, costs *costHistory) (k slowed) {
+	now := int64(d.Now)
+	l, p := d.Rate.Fraction()
+	if !k.decode(state, p) || !costs.decode(state[costFront:], s.window()) {
+		k = slowed{level: count.Linear{T: now, P: p}}
+		costs.reset()
+	}
+	k.l, k.mu = l, s.speed(costs)
+	if now < k.level.T {
+		k.level.T, k.healed = now, true
+		return k
+	}
+	// The kernel counts time of the slow clock from here on.
+	shown, part := count.MulDivMod(now-k.level.T, int64(k.mu), k.part, int64(Whole))
+	k.level.T, k.part = 0, part
+	k.level.Leak(shown, l)
+	k.level.T = now
+	if k.level.Empty() {
+		k.part = 0
+		costs.reset()
+		k.mu = Whole
+	}
+	return k
+}
+
+// decode reads all but the costs. The level is the linear kernel's, read by it
+// from a state of its own.
+func (k *slowed) decode(state []byte, p int64) bool {
+	if len(state) < costFront || state[0] != costTag {
+		return false
+	}
+	var linear [count.LinearStateBytes]byte
+	copy(linear[:], state)
+	linear[0] = count.LinearTag
+	k.level.Read(linear[:])
+	k.level.Adopt(0, p)
+	var ok bool
+	k.part, ok = count.ReadField(state[costFront-8:])
+	return ok && k.part < int64(Whole) && !k.level.Empty()
+}
+
+// write puts all but the costs to the front of state.
+func (k *slowed) write(state []byte) {
+	k.level.Append(state[:0])
+	state[0] = costTag
+	count.PutField(state[costFront-8:], k.part)
+}
+
+// real is how long it takes until the slow clock has shown us microseconds.
+func (k *slowed) real(us int64) time.Duration {
+	return micros(count.MulDivCeil(us-1, int64(Whole), int64(Whole)-k.part, int64(k.mu)))
+}
+
+// speed is one part in the mean of the costs.
+func (s CostBasedTokenBucket) speed(costs *costHistory) PPM {
+	n, sum := int64(costs.len()), costs.sum()
+	if n == 0 {
+		return Whole
+	}
+	mu, _ := count.MulDivMod(n, int64(Whole), 0, sum)
+	return min(Whole, max(s.Floor.orElse(Percent(10)), PPM(mu)))
+}
+
+// costHistory is the costs of the last draws, at the end of buf.
+type costHistory struct {
+	buf   []byte
+	front int // where the costs begin in buf
+}
+
+// decode reads the newest costs, window of them at most, from the end of a
+// state, and reports whether all are costs.
+func (c *costHistory) decode(costs []byte, window int) bool {
+	if len(costs)%8 != 0 {
+		return false
+	}
+	for at := 0; at < len(costs); at += 8 {
+		if v, ok := count.ReadField(costs[at:]); !ok || v < 1 || v > maxRecorded {
+			return false
+		}
+	}
+	c.reset()
+	c.buf = append(c.buf, costs[max(0, len(costs)-8*window):]...)
+	return true
+}
+
+// reset forgets all costs.
+func (c *costHistory) reset() {
+	var front [costFront]byte
+	c.buf = append(c.buf[:c.front-costFront], front[:]...)
+}
+
+func (c *costHistory) len() int { return (len(c.buf) - c.front) / 8 }
+
+func (c *costHistory) cost(i int) int64 {
+	v, _ := count.ReadField(c.buf[c.front+8*i:])
+	return v
+}
+
+func (c *costHistory) sum() (sum int64) {
+	for i := range c.len() {
+		sum += c.cost(i) // 2^42 at most
+	}
+	return sum
+}
+
+// record enters a cost and drops the oldest beyond window.
+func (c *costHistory) record(cost int64, window int) {
+	if c.len() >= window {
+		copy(c.buf[c.front:], c.buf[c.front+8:])
+		c.buf = c.buf[:len(c.buf)-8]
+	}
+	c.buf = count.AppendField(c.buf, min(cost, maxRecorded))
+}
+
+// shrink takes what was given back off the newest costs. One recorded as the
+// largest stands for any more than that, and takes all the rest with it.
+func (c *costHistory) shrink(granted int64) {
+	for i := c.len() - 1; i >= 0 && granted > 0; i-- {
+		cost := c.cost(i)
+		if granted < cost {
+			count.PutField(c.buf[c.front+8*i:], cost-granted)
+			return
+		}
+		c.buf = c.buf[:len(c.buf)-8]
+		if granted -= cost; cost == maxRecorded {
+			return
+		}
+	}
+}
+
+// CostInfo describes a key counted by [CostBasedTokenBucket].
+type CostInfo struct {
+	// BucketInfo is that of the bucket; EmptyAt counts on the present Refill.
+	traffik.BucketInfo
+	// Refill is the speed of the refill, as a part of the rate.
+	Refill PPM
+	// Recent are the remembered costs, from the oldest on, each at most 2^32.
+	Recent []int64
+}
+
+// Describe implements [traffik.Describer] with a [CostInfo].
+func (s CostBasedTokenBucket) Describe(state []byte, d *traffik.Draw) any {
+	costs := costHistory{front: costFront}
+	k := s.read(state, d, &costs)
+	b := s.capacity(d.Rate)
+	info := CostInfo{
+		BucketInfo: traffik.BucketInfo{Capacity: b, Level: k.level.Used(), Tokens: b - k.level.Used(), EmptyAt: d.Now.Time()},
+		Refill:     k.mu,
+	}
+	if !k.level.Empty() {
+		info.EmptyAt = d.Now.Add(k.real(k.level.ResetMicros(k.l))).Time()
+	}
+	for i := range costs.len() {
+		info.Recent = append(info.Recent, costs.cost(i))
+	}
+	return info
+}

@@ -1,0 +1,184 @@
+package advanced
+
+import (
+	"fmt"
+
+	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/internal/count"
+)
+
+// Classes of [Priority].
+const (
+	Low      = "LOW"
+	Normal   = "NORMAL"
+	High     = "HIGH"
+	Critical = "CRITICAL"
+)
+
+// Priority shares one limit among four classes, [Low], [Normal], [High] and
+// [Critical]: a class may use what lies below its ceiling, a growing share of
+// the limit, together with the classes below it. A flood of one class leaves to
+// the classes above it at least the limit less its ceiling, and the sum never
+// passes the limit.
+//
+// A class that is none of the four, the empty one included, is Normal. A limit
+// of 1 has no reserve: every ceiling is at least 1.
+//
+// State: the time of the last write and a count per class, 41 bytes. Bound: the
+// ceiling of a class and those below it, and the limit for all, in each window.
+type Priority struct {
+	// Low, Normal and High are the classes' shares of the limit, rounded down to
+	// units; that of Critical is the whole. 0 means 50, 75 and 90 percent.
+	Low, Normal, High PPM
+}
+
+// priorityTag marks the layout t, n0, n1, n2, n3.
+const priorityTag = 'P'
+
+// levels is the number of classes.
+const levels = 4
+
+// ID implements [traffik.Strategy].
+func (Priority) ID() string { return "priority.1" }
+
+// MaxStateBytes implements [traffik.StateSizer].
+func (Priority) MaxStateBytes(traffik.Rate) int { return 1 + (1+levels)*8 }
+
+// Validate returns an error wrapping [traffik.ErrConfig] unless the shares, the
+// defaults included, grow up to the whole.
+func (s Priority) Validate() error {
+	shares := s.shares()
+	for i, field := range []string{"Priority.Low", "Priority.Normal", "Priority.High"} {
+		if err := shares[i].check(field); err != nil {
+			return err
+		}
+		if shares[i] > shares[i+1] {
+			return fmt.Errorf("%w: %s is %d ppm, more than the %d ppm of the class above; accepted are growing shares",
+				traffik.ErrConfig, field, int64(shares[i]), int64(shares[i+1]))
+		}
+	}
+	return nil
+}
+
+func (s Priority) shares() [levels]PPM {
+	return [levels]PPM{s.Low.orElse(Percent(50)), s.Normal.orElse(Percent(75)), s.High.orElse(Percent(90)), Whole}
+}
+
+func levelOf(class string) int {
+	switch class {
+	case Low:
+		return 0
+	case High:
+		return 2
+	case Critical:
+		return 3
+	}
+	return 1
+}
+
+// Decide implements [traffik.Strategy].
+func (s Priority) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
+	c, level, ceilings := readLevels(state, d), levelOf(d.Class), s.ceilings(d.Rate)
+	dec = traffik.Decision{Allowed: true, Limit: ceilings[level], At: traffik.Instant(c.At(int64(d.Now)))}
+	end := micros(c.End - int64(d.Now))
+	write := c.Healed
+	switch {
+	case d.Cost > 0 && !d.Force && d.Cost > c.room(level, &ceilings):
+		dec.Allowed = false
+		dec.RetryAfter = end
+		if d.Cost > dec.Limit {
+			dec.RetryAfter = traffik.Never
+		}
+	case d.Cost > 0:
+		c.n[level] = added(c.n[level], d.Cost)
+		write = true
+	case d.Cost < 0:
+		if gives(c.Window, d) {
+			c.n[level] = max(0, c.n[level]+d.Cost)
+		}
+		write = true
+	}
+	dec.Remaining = max(0, c.room(level, &ceilings))
+	if c.n == [levels]int64{} {
+		return dst, dec
+	}
+	dec.ResetAfter = end
+	if write {
+		dst = append(dst, priorityTag)
+		dst = count.AppendField(dst, int64(dec.At))
+		for _, n := range c.n {
+			dst = count.AppendField(dst, n)
+		}
+	}
+	return dst, dec
+}
+
+func (s Priority) ceilings(r traffik.Rate) (units [levels]int64) {
+	for i, share := range s.shares() {
+		units[i] = scaled(r, share)
+	}
+	return units
+}
+
+// levelCount is a count for each class.
+type levelCount struct {
+	count.Window
+	n [levels]int64
+}
+
+func readLevels(state []byte, d *traffik.Draw) (c levelCount) {
+	var t int64
+	now, p := int64(d.Now), periodMicros(d.Rate)
+	if !count.ReadState(state, priorityTag, &t, &c.n[0], &c.n[1], &c.n[2], &c.n[3]) || c.n == [levels]int64{} {
+		return levelCount{Window: count.WindowAt(now, now, p)}
+	}
+	if c.Window = count.WindowAt(t, now, p); c.Rolled > 0 {
+		c.n = [levels]int64{}
+	}
+	return c
+}
+
+// room is how much level may still draw: no ceiling at or above it is passed by
+// the sum of all classes below that ceiling. It is negative when one is.
+func (c *levelCount) room(level int, ceilings *[levels]int64) int64 {
+	var sum int64 // at most 2^55
+	room := int64(count.MaxUnits)
+	for i := range levels {
+		sum += c.n[i]
+		if i >= level {
+			room = min(room, ceilings[i]-sum)
+		}
+	}
+	return room
+}
+
+// PriorityInfo describes a key counted by [Priority].
+type PriorityInfo struct {
+	// WindowInfo is that of the window; Limit and Used are those of all classes
+	// together.
+	traffik.WindowInfo
+	// Low, Normal, High and Critical tell of each class.
+	Low, Normal, High, Critical LevelInfo
+}
+
+// LevelInfo describes one class of a key.
+type LevelInfo struct {
+	// Ceiling is what the class and those below it may use.
+	Ceiling int64
+	// Used is what the class has used.
+	Used int64
+}
+
+// Describe implements [traffik.Describer] with a [PriorityInfo].
+func (s Priority) Describe(state []byte, d *traffik.Draw) any {
+	c, ceilings := readLevels(state, d), s.ceilings(d.Rate)
+	var used int64
+	for _, n := range c.n {
+		used = count.Add(used, n)
+	}
+	level := func(i int) LevelInfo { return LevelInfo{Ceiling: ceilings[i], Used: c.n[i]} }
+	return PriorityInfo{
+		WindowInfo: windowInfo(c.Window, ceilings[levels-1], used),
+		Low:        level(0), Normal: level(1), High: level(2), Critical: level(3),
+	}
+}

@@ -1,0 +1,212 @@
+package backendtest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+func testGiftTakenAt(h *harness) {
+	s := traffik.FixedWindow{}
+	draw := op(h.key(s), s, 5)
+	draw.Draw.Rate = traffik.Per(5, time.Minute)
+	old := h.take(draw)[0].At
+	h.setNow(epoch.Add(time.Minute))
+	now := h.take(draw)[0].At
+	gift := draw
+	gift.Draw.Cost, gift.Draw.TakenAt = -5, old
+	h.take(gift)
+	h.wantLeft(draw, 0) // what was drawn in the window before is gone
+	gift.Draw.TakenAt = now
+	h.take(gift)
+	h.wantLeft(draw, 5)
+}
+
+// testStepBack: a stored time far ahead of the clock is brought back by the
+// first draw, even a denied one, so that the wait it was told is true.
+func testStepBack(h *harness) {
+	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: 5}} {
+		draw := op(h.key(s), s, 5)
+		draw.Draw.Rate = traffik.Per(5, time.Minute)
+		h.setNow(epoch.Add(time.Hour))
+		h.take(draw)
+		h.setNow(epoch)
+		dec := h.take(draw)[0]
+		h.wantAllowed(dec, false, s.ID()+", after the clock stepped back")
+		h.setNow(epoch.Add(dec.RetryAfter - time.Microsecond))
+		h.wantAllowed(h.peek(draw)[0], false, s.ID()+", a microsecond before RetryAfter")
+		h.setNow(epoch.Add(dec.RetryAfter))
+		h.wantAllowed(h.take(draw)[0], true, s.ID()+", at RetryAfter")
+	}
+}
+
+func testExpiry(h *harness) {
+	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: 5}} {
+		h.setNow(epoch)
+		draw := op(h.key(s), s, 1)
+		draw.Draw.Rate = traffik.Per(5, time.Minute)
+		h.take(draw)
+		dec := h.take(draw)[0]
+		h.setNow(epoch.Add(dec.ResetAfter - time.Microsecond))
+		h.wantLeft(draw, map[bool]int64{true: 3, false: 4}[s == traffik.FixedWindow{}])
+		h.setNow(epoch.Add(dec.ResetAfter))
+		h.wantLeft(draw, 5)
+		h.wantAllowed(h.take(draw)[0], true, s.ID())
+		h.wantLeft(draw, 4)
+	}
+}
+
+// testClockOutOfRange: a clock before 1970 reads as 0, one beyond 2^53 as that; the
+// limit holds there too.
+func testClockOutOfRange(h *harness) {
+	for _, now := range []traffik.Instant{math.MinInt64, -5_000_000, -1, traffik.MaxUnits + 2, math.MaxInt64} {
+		h.setNow(now)
+		want := now.Add(0)
+		for _, s := range strategies {
+			draw := op(h.key(s), s, 1)
+			draw.Draw.Rate = traffik.Per(5, time.Minute)
+			for n := range 7 {
+				dec := h.take(draw)[0]
+				h.wantAllowed(dec, n < 5, fmt.Sprintf("%s, draw %d of five at %d", s.ID(), n+1, now))
+				if dec.At != want {
+					h.Errorf("%s at %d: the decision is of %d, want %d", s.ID(), now, dec.At, want)
+				}
+			}
+		}
+		h.wantReading(want)
+	}
+}
+
+// wantReading checks what ReadStates says of the clock, where there is such.
+func (h *harness) wantReading(want traffik.Instant) {
+	h.Helper()
+	reader, ok := h.backend.(traffik.StateReader)
+	if !ok {
+		return
+	}
+	_, now, err := reader.ReadStates(h.Context(), []traffik.Key{h.key(counter{})}, nil)
+	if err == nil && now != want {
+		h.Errorf("ReadStates read the clock as %d, want %d", now, want)
+	}
+}
+
+// testRandomTraces compares every answer with the model's, over Takes, Peeks
+// and Resets of one to three keys of few callers, with gifts, forces, advisory
+// ops, changing rates and a clock that moves both ways.
+func testRandomTraces(h *harness) {
+	const seeds, steps = 20, 150
+	for seed := range uint64(seeds) {
+		h.setNow(epoch)
+		tr := newTrace(h, seed)
+		for step := range steps {
+			if !tr.step(step) {
+				return
+			}
+		}
+	}
+}
+
+type trace struct {
+	*harness
+	seed  uint64
+	rnd   *rand.Rand
+	model *model
+	keys  []traffik.Op // key and strategy of each; the draw is made per step
+	past  []traffik.Instant
+}
+
+func newTrace(h *harness, seed uint64) *trace {
+	tr := &trace{harness: h, seed: seed, rnd: rand.New(rand.NewPCG(seed, 7)), model: newModel()} //nolint:gosec // a trace must be repeatable
+	for range 2 {
+		id := unique("id")
+		for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: 3}, counter{}} {
+			tr.keys = append(tr.keys, op(h.keyOf(s, id), s, 1))
+		}
+	}
+	if h.features.NotAtomicAcrossIdentities {
+		tr.keys = tr.keys[:4]
+	}
+	return tr
+}
+
+func (tr *trace) step(step int) bool {
+	tr.moveClock()
+	ops := tr.ops()
+	switch tr.rnd.IntN(12) {
+	case 0:
+		key := tr.keys[tr.rnd.IntN(len(tr.keys))].Key
+		tr.model.forget(key)
+		if err := tr.backend.Reset(tr.Context(), key); err != nil {
+			tr.Fatalf("Reset: %v", err)
+		}
+		return true
+	case 1, 2:
+		return tr.same(step, "Peek", ops, tr.peek(ops...), tr.model.run(ops, false))
+	}
+	want := tr.model.run(ops, true)
+	for _, dec := range want {
+		tr.past = append(tr.past, dec.At)
+	}
+	return tr.same(step, "Take", ops, tr.take(ops...), want)
+}
+
+func (tr *trace) same(step int, call string, ops []traffik.Op, got, want []traffik.Decision) bool {
+	for i := range want {
+		if got[i] != want[i] {
+			tr.Errorf("seed %d, step %d, %s of %d ops, op %d: %s %+v advisory=%v\n got %+v\nwant %+v",
+				tr.seed, step, call, len(ops), i, ops[i].Strategy.ID(), ops[i].Draw, ops[i].Advisory, got[i], want[i])
+			return false
+		}
+	}
+	return true
+}
+
+func (tr *trace) moveClock() {
+	steps := []time.Duration{0, 0, 1, 999, 1e6, 7e6, 59e6, 60e6, 61e6, 200e6}
+	d := steps[tr.rnd.IntN(len(steps))] * time.Microsecond
+	if tr.rnd.IntN(8) == 0 {
+		d = -d
+	}
+	tr.model.now = tr.model.now.Add(d)
+	tr.setNow(tr.model.now)
+	tr.forgetExpired()
+}
+
+// forgetExpired drops what has expired on both sides: a store may forget it or
+// not, and a later change of rate or step back of the clock would show which.
+func (tr *trace) forgetExpired() {
+	for key, reset := range tr.model.resets {
+		if reset > tr.model.now {
+			continue
+		}
+		tr.model.forget(key)
+		if err := tr.backend.Reset(tr.Context(), key); err != nil {
+			tr.Fatalf("Reset: %v", err)
+		}
+	}
+}
+
+// ops returns draws on one to three distinct keys.
+func (tr *trace) ops() []traffik.Op {
+	var ops []traffik.Op
+	for _, k := range tr.rnd.Perm(len(tr.keys))[:1+tr.rnd.IntN(3)] {
+		o := tr.keys[k]
+		o.Advisory = tr.rnd.IntN(6) == 0
+		o.Draw = traffik.Draw{
+			Rate: []traffik.Rate{traffik.Per(5, time.Minute), traffik.Per(7, 3*time.Second), traffik.Per(3, time.Hour)}[tr.rnd.IntN(3)],
+			Cost: []int64{0, 1, 1, 1, 1, 2, 3, 5, 9, -1, -2, -5}[tr.rnd.IntN(12)],
+		}
+		if _, custom := o.Strategy.(counter); custom && tr.rnd.IntN(4) == 0 {
+			o.Draw.Class = "heal"
+		}
+		if o.Draw.Cost < 0 && len(tr.past) > 0 && tr.rnd.IntN(4) > 0 {
+			o.Draw.TakenAt = tr.past[max(0, len(tr.past)-1-tr.rnd.IntN(6))]
+		}
+		o.Draw.Force = o.Draw.Cost > 0 && tr.rnd.IntN(10) == 0
+		ops = append(ops, o)
+	}
+	return ops
+}

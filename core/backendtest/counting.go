@@ -1,0 +1,287 @@
+package backendtest
+
+import (
+	"errors"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+func testLimit(h *harness) {
+	for _, s := range strategies {
+		draw := op(h.key(s), s, 1)
+		for i := range int64(5) {
+			dec := h.take(draw)[0]
+			h.wantAllowed(dec, true, s.ID())
+			if dec.Limit != 5 || dec.Remaining != 4-i || dec.RetryAfter != 0 {
+				h.Errorf("%s, draw %d: %+v, want limit 5, remaining %d", s.ID(), i+1, dec, 4-i)
+			}
+		}
+		dec := h.take(draw)[0]
+		h.wantAllowed(dec, false, s.ID()+", sixth draw")
+		if dec.Remaining != 0 || dec.RetryAfter <= 0 {
+			h.Errorf("%s, sixth draw: %+v, want nothing remaining and a wait", s.ID(), dec)
+		}
+	}
+}
+
+// pair is two throttles of one caller.
+func (h *harness) pair(s traffik.Strategy, costA, costB int64) (a, b traffik.Op) {
+	id := unique("id")
+	return op(h.keyOf(s, id), s, costA), op(h.keyOf(s, id), s, costB)
+}
+
+func testBothDrawn(h *harness) {
+	for _, s := range strategies {
+		a, b := h.pair(s, 1, 2)
+		out := h.take(a, b)
+		if out[0].Remaining != 4 || out[1].Remaining != 3 {
+			h.Errorf("%s: remaining %d and %d, want 4 and 3", s.ID(), out[0].Remaining, out[1].Remaining)
+		}
+		h.wantLeft(a, 4)
+		h.wantLeft(b, 3)
+	}
+}
+
+func testAllOrNothing(h *harness) {
+	for _, s := range strategies {
+		a, b := h.pair(s, 1, 5)
+		h.take(a, b)
+		for range 2 { // a first denial that charged would show at the second
+			h.wantDenied(a, b)
+			h.wantDenied(b, a)
+		}
+	}
+}
+
+// wantDenied takes both in this order; the exhausted one denies, the other
+// keeps its 4.
+func (h *harness) wantDenied(first, second traffik.Op) {
+	h.Helper()
+	const left = 4
+	out := h.take(first, second)
+	roomy, full := first, 1
+	if first.Draw.Cost == 5 {
+		roomy, full = second, 0
+	}
+	h.wantAllowed(out[full], false, "the exhausted op")
+	h.wantAllowed(out[1-full], true, "the other op")
+	if got := out[1-full].Remaining; got != left {
+		h.Errorf("%s: the other op has %d remaining in the answer, want the uncharged %d", first.Strategy.ID(), got, left)
+	}
+	h.wantLeft(roomy, left)
+}
+
+func testAllOrNothingAcrossIdentities(h *harness) {
+	for _, s := range strategies {
+		a, b := op(h.key(s), s, 1), op(h.key(s), s, 5)
+		h.take(a, b)
+		h.wantDenied(a, b)
+		h.wantDenied(b, a)
+	}
+}
+
+func testDeniedTakeOfGifts(h *harness) {
+	for _, s := range strategies {
+		full, other := h.pair(s, 5, 3)
+		h.take(full, other)
+		gift, force := other, other
+		gift.Draw.Cost = -2
+		force.Draw.Cost, force.Draw.Force = 9, true
+		h.wantAllowed(h.take(full, gift)[0], false, "the exhausted op")
+		h.wantLeft(other, 2)
+		h.wantAllowed(h.take(force, full)[1], false, "the exhausted op")
+		h.wantLeft(other, 2)
+	}
+}
+
+func testAdvisory(h *harness) {
+	for _, s := range strategies {
+		advisory, firm := h.pair(s, 3, 1)
+		advisory.Advisory = true
+		out := h.take(advisory, firm)
+		h.wantAllowed(out[0], true, "an advisory op that fits")
+		h.wantLeft(advisory, 2)
+		out = h.take(advisory, firm)
+		h.wantAllowed(out[0], false, "an advisory op that does not fit")
+		h.wantAllowed(out[1], true, "the op beside it")
+		h.wantLeft(advisory, 2)
+		h.wantLeft(firm, 3)
+		h.wantAllowed(h.take(advisory)[0], false, "a lone advisory op")
+	}
+}
+
+func testAdvisoryRollback(h *harness) {
+	for _, s := range strategies {
+		advisory, firm := h.pair(s, 1, 5)
+		advisory.Advisory = true
+		h.take(firm)
+		out := h.take(advisory, firm)
+		if !out[0].Allowed || out[0].Remaining != 5 {
+			h.Errorf("%s: %+v for the advisory op beside a denial, want 5 remaining", s.ID(), out[0])
+		}
+		h.wantLeft(advisory, 5)
+	}
+}
+
+func testForce(h *harness) {
+	for _, s := range strategies {
+		draw := op(h.key(s), s, 5)
+		forced := draw
+		forced.Draw.Cost, forced.Draw.Force = 7, true
+		h.wantAllowed(h.take(forced)[0], true, s.ID()+", a forced draw above the limit")
+		h.wantLeft(draw, 0)
+		gift := draw
+		gift.Draw.Cost = -3 // 4 of 5 are in use then
+		h.take(gift)
+		h.wantLeft(draw, 1)
+		h.wantAllowed(h.take(draw)[0], false, s.ID()+", a draw after a forced one")
+	}
+}
+
+func testGift(h *harness) {
+	for _, s := range strategies {
+		draw := op(h.key(s), s, 4)
+		at := h.take(draw)[0].At
+		gift := draw
+		gift.Draw.Cost, gift.Draw.TakenAt = -3, at
+		dec := h.take(gift)[0]
+		if !dec.Allowed || dec.Remaining != 4 {
+			h.Errorf("%s: %+v for a gift of 3 of 4, want 4 remaining", s.ID(), dec)
+		}
+		gift.Draw.Cost = -100
+		h.take(gift)
+		h.wantLeft(draw, 5)
+		h.wantAllowed(h.take(draw)[0], true, s.ID()+", a draw after gifts")
+		h.wantLeft(draw, 1)
+	}
+}
+
+func testGiftDeletes(h *harness) {
+	for _, s := range strategies {
+		draw := op(h.key(s), s, 2)
+		h.take(draw)
+		gift := draw
+		gift.Draw.Cost = -2
+		h.take(gift)
+		h.wantLeft(draw, 5)
+		gift.Draw.Cost = -1
+		h.take(gift) // on a key that is not there any more
+		h.wantLeft(draw, 5)
+	}
+}
+
+func testLookKeeps(h *harness) {
+	for _, s := range strategies {
+		draw := op(h.key(s), s, 3)
+		h.take(draw)
+		look := draw
+		look.Draw.Cost = 0
+		if got := h.take(look)[0]; !got.Allowed || got.Remaining != 2 {
+			h.Errorf("%s: %+v for a look, want allowed with 2 remaining", s.ID(), got)
+		}
+		h.wantLeft(draw, 2)
+	}
+}
+
+func testDenialChargesNothing(h *harness) {
+	for _, s := range strategies {
+		draw := op(h.key(s), s, 3)
+		h.take(draw)
+		for range 10 {
+			h.wantAllowed(h.take(draw)[0], false, s.ID())
+		}
+		h.wantLeft(draw, 2)
+		gift := draw
+		gift.Draw.Cost = -3
+		h.take(gift)
+		h.wantLeft(draw, 5)
+	}
+}
+
+func testHugeCost(h *harness) {
+	for _, s := range strategies {
+		for _, cost := range []int64{math.MaxInt64, traffik.MaxUnits + 1, 6} {
+			draw := op(h.key(s), s, cost)
+			if dec := h.take(draw)[0]; dec.Allowed || dec.RetryAfter != traffik.Never {
+				h.Errorf("%s, cost %d: %+v, want Never", s.ID(), cost, dec)
+			}
+		}
+		draw := op(h.key(s), s, 5)
+		h.take(draw)
+		gift := draw
+		gift.Draw.Cost = math.MinInt64
+		h.take(gift)
+		h.wantLeft(draw, 5)
+	}
+}
+
+// testConcurrency: whatever the interleaving, exactly the limit is admitted.
+func testConcurrency(h *harness) {
+	const limit, callers, each = 100, 64, 4
+	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: limit}, counter{}} {
+		draw := op(h.key(s), s, 1)
+		draw.Draw.Rate = traffik.Per(limit, forever)
+		admitted := h.flood(callers, each, func() []traffik.Op { return []traffik.Op{draw} })
+		if admitted != limit {
+			h.Errorf("%s: %d callers were admitted %d times, want exactly %d", s.ID(), callers, admitted, limit)
+		}
+	}
+}
+
+// testConcurrentTakes: two keys drawn together in either order stay equal, and
+// nobody waits for anybody for ever.
+func testConcurrentTakes(h *harness) {
+	const limit = 60
+	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, counter{}} {
+		a, b := op(h.key(s), s, 1), op(h.key(s), s, 1)
+		a.Draw.Rate, b.Draw.Rate = traffik.Per(limit, forever), traffik.Per(limit, forever)
+		var turn atomic.Int64
+		admitted := h.flood(16, 8, func() []traffik.Op {
+			if turn.Add(1)%2 == 0 {
+				return []traffik.Op{a, b}
+			}
+			return []traffik.Op{b, a}
+		})
+		switch atomically := !h.features.NotAtomic && !h.features.NotAtomicAcrossIdentities; {
+		case admitted > limit, admitted < limit && atomically:
+			h.Errorf("%s: %d admitted, want %d", s.ID(), admitted, limit)
+		}
+		h.wantLeft(a, limit-admitted)
+		h.wantLeft(b, limit-admitted)
+	}
+}
+
+// flood lets callers take at once and counts the Takes that were admitted.
+func (h *harness) flood(callers, each int, next func() []traffik.Op) int64 {
+	h.Helper()
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range each {
+				ops := next()
+				out := make([]traffik.Decision, len(ops))
+				err := h.backend.Take(h.Context(), ops, out)
+				for errors.Is(err, traffik.ErrContention) {
+					err = h.backend.Take(h.Context(), ops, out)
+				}
+				if err != nil {
+					h.Errorf("Take: %v", err)
+					return
+				}
+				all := true
+				for _, dec := range out {
+					all = all && dec.Allowed
+				}
+				if all {
+					admitted.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return admitted.Load()
+}

@@ -1,0 +1,296 @@
+package backendtest
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+const (
+	// traces and steps are what RunStrategy plays for each promise. The traces
+	// are the same on each run.
+	traces = 300
+	steps  = 30
+
+	maxUnits = traffik.MaxUnits
+	// afterAll is the end of the time that strategies can store.
+	afterAll traffik.Instant = maxUnits
+)
+
+// RunStrategy checks a strategy, one of your own too, against the promises of
+// [traffik.Strategy] on random traces of draws, looks, gifts and steps of the
+// clock, at small rates and at extreme ones:
+//
+//	func TestDaily(t *testing.T) { backendtest.RunStrategy(t, Daily{}) }
+//
+// Draws carry the given classes, "" without any. What it can't check is the
+// bound, which only the strategy knows, and what a store's own form of the
+// strategy answers. Parameters are those of s: run it for several.
+func RunStrategy(t *testing.T, s traffik.Strategy, classes ...string) {
+	t.Helper()
+	if len(classes) == 0 {
+		classes = []string{""}
+	}
+	for _, p := range promises {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(traces) {
+				playTrace(t, s, classes, seed, p)
+				if t.Failed() {
+					t.Fatalf("in trace %d", seed)
+				}
+			}
+		})
+	}
+}
+
+// promise is checked after each step of a trace. d was decided on before, and
+// the trial's state is what a store has since.
+type promise struct {
+	name  string
+	back  bool // the clock may step back
+	check func(tr *trial, before []byte, d traffik.Draw, next []byte, dec traffik.Decision)
+}
+
+var promises = []promise{
+	{name: "Decision", back: true, check: checkAnswer},
+	{name: "RetryAfterIsExact", back: true, check: checkRetry},
+	{name: "RemainingIsTrue", back: true, check: checkRemaining},
+	{name: "DeniedDrawsChangeNothing", check: checkDenied},
+	{name: "GivingBackIsTheInverse", back: true, check: checkGift},
+	{name: "ResetAfterIsTrue", back: true, check: checkReset},
+	{name: "AnyBytes", back: true, check: checkBytes},
+	{name: "ChangesHandOutNoQuota", back: true, check: checkChange},
+}
+
+// trial is one key under a clock that the trace moves.
+type trial struct {
+	*testing.T
+	strategy traffik.Strategy
+	classes  []string
+	rnd      *rand.Rand
+	rate     traffik.Rate
+	now      traffik.Instant
+	state    []byte
+	last     traffik.Decision
+}
+
+func playTrace(t *testing.T, s traffik.Strategy, classes []string, seed uint64, p promise) {
+	t.Helper()
+	tr := &trial{T: t, strategy: s, classes: classes, rnd: rand.New(rand.NewPCG(seed, 42)), now: epoch} //nolint:gosec // reproducible, not secret
+	tr.rate = tr.someRate()
+	for range steps {
+		tr.move(p.back)
+		d := tr.someDraw()
+		before := tr.state
+		next, dec := tr.decide(before, d)
+		switch {
+		case len(next) > 0:
+			tr.state = next
+		case d.Cost < 0:
+			tr.state = nil
+		}
+		tr.last = dec
+		p.check(tr, before, d, next, dec)
+	}
+}
+
+func (tr *trial) someRate() traffik.Rate {
+	limits := []int64{1, 2, 3, 5, 10, 100, 3_000_000, maxUnits}
+	periods := []time.Duration{10 * time.Microsecond, 7 * time.Millisecond, time.Second, time.Minute, 30 * 24 * time.Hour}
+	return traffik.Per(limits[tr.rnd.IntN(len(limits))], periods[tr.rnd.IntN(len(periods))])
+}
+
+// move lets the clock stand, run or step back.
+func (tr *trial) move(back bool) {
+	period := int64(tr.rate.Period())
+	var by time.Duration
+	switch kind := tr.rnd.IntN(8); {
+	case kind == 0:
+		by = time.Microsecond
+	case kind == 1 && tr.last.RetryAfter < tr.rate.Period():
+		by = tr.last.RetryAfter
+	case kind <= 3:
+		by = time.Duration(tr.rnd.Int64N(period))
+	case kind == 4:
+		by = time.Duration(tr.rnd.Int64N(3 * period))
+	case kind == 5 && back:
+		by = -time.Duration(tr.rnd.Int64N(3 * period))
+	}
+	tr.now = tr.now.Add(by)
+}
+
+func (tr *trial) someDraw() traffik.Draw {
+	d := traffik.Draw{Rate: tr.rate, Now: tr.now, Class: tr.classes[tr.rnd.IntN(len(tr.classes))]}
+	_, look := tr.decide(tr.state, d)
+	costs := []int64{
+		0, 1, 1, 2, 3, look.Remaining, look.Remaining, look.Remaining + 1, look.Limit, look.Limit + 1,
+		-1, -2, -look.Limit, maxUnits, maxUnits + 1, math.MaxInt64, math.MinInt64,
+	}
+	d.Cost = traffik.ClampCost(costs[tr.rnd.IntN(len(costs))])
+	if d.Cost < 0 && tr.rnd.IntN(2) == 0 {
+		d.TakenAt = tr.last.At
+	}
+	return d
+}
+
+// decide calls the strategy and sees to it that it changes nothing it was given.
+func (tr *trial) decide(state []byte, d traffik.Draw) (next []byte, dec traffik.Decision) {
+	tr.Helper()
+	given, drawn := slices.Clone(state), d
+	next, dec = tr.strategy.Decide([]byte("before"), given, &drawn)
+	if !slices.Equal(given, state) || drawn != d {
+		tr.Fatalf("Decide wrote to its state or its draw: %+v became %+v", d, drawn)
+	}
+	if !strings.HasPrefix(string(next), "before") {
+		tr.Fatalf("Decide did not append: %q", next)
+	}
+	return next[len("before"):], dec
+}
+
+// at answers what the key would say at an instant to cost.
+func (tr *trial) at(now traffik.Instant, d traffik.Draw, cost int64) traffik.Decision {
+	tr.Helper()
+	_, dec := tr.decide(tr.state, traffik.Draw{Rate: d.Rate, Class: d.Class, Now: now, Cost: traffik.ClampCost(cost)})
+	return dec
+}
+
+func checkAnswer(tr *trial, before []byte, d traffik.Draw, next []byte, dec traffik.Decision) {
+	tr.Helper()
+	whole := func(x time.Duration) bool { return x >= 0 && x%time.Microsecond == 0 && x <= maxUnits*time.Microsecond }
+	wrong := ""
+	switch sizer, sized := tr.strategy.(traffik.StateSizer); {
+	case dec.Limit < 1 || dec.Remaining < 0 || dec.Remaining > dec.Limit:
+		wrong = "Remaining is not within 0 and Limit"
+	case dec.Allowed != (dec.RetryAfter == 0):
+		wrong = "Allowed and RetryAfter don't agree"
+	case d.Cost <= 0 && !dec.Allowed:
+		wrong = "looks and gifts are always allowed"
+	case d.Cost > maxUnits && dec.RetryAfter != traffik.Never:
+		wrong = "a cost above 2^53 is Never"
+	case dec.RetryAfter != traffik.Never && !whole(dec.RetryAfter), !whole(dec.ResetAfter), !whole(dec.Delay):
+		wrong = "a time is no whole number of microseconds from 0 to 2^53"
+	case dec.At < d.Now:
+		wrong = "recorded before it happened"
+	case d.Cost > 0 && dec.Allowed && len(next) == 0:
+		wrong = "charged, and nothing to store"
+	case sized && len(next) > sizer.MaxStateBytes(d.Rate):
+		wrong = "longer than MaxStateBytes"
+	}
+	if wrong != "" {
+		tr.Errorf("%s: %+v on %x: %+v, next %x", wrong, d, before, dec, next)
+	}
+}
+
+func checkRetry(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
+	tr.Helper()
+	if dec.Allowed || dec.RetryAfter >= maxUnits*time.Microsecond || d.Now.Add(dec.RetryAfter) >= afterAll {
+		return
+	}
+	if again := tr.at(d.Now.Add(dec.RetryAfter), d, d.Cost); !again.Allowed {
+		tr.Errorf("%+v: %+v, and then still denied: %+v", d, dec, again)
+	}
+	if again := tr.at(d.Now.Add(dec.RetryAfter-time.Microsecond), d, d.Cost); again.Allowed {
+		tr.Errorf("%+v: %+v, and a microsecond earlier admitted: %+v", d, dec, again)
+	}
+}
+
+func checkRemaining(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
+	tr.Helper()
+	if rest := tr.at(d.Now, d, dec.Remaining); !rest.Allowed {
+		tr.Errorf("%+v: %+v, and the rest is denied: %+v", d, dec, rest)
+	}
+	if more := tr.at(d.Now, d, dec.Remaining+1); more.Allowed {
+		tr.Errorf("%+v: %+v, and one more is admitted: %+v", d, dec, more)
+	}
+}
+
+// checkDenied plays under a clock that never steps back, so that there is
+// nothing to heal.
+func checkDenied(tr *trial, before []byte, d traffik.Draw, next []byte, dec traffik.Decision) {
+	tr.Helper()
+	if (d.Cost == 0 || !dec.Allowed) && len(next) > 0 {
+		tr.Errorf("%+v on %x: %+v, and stores %x for nothing", d, before, dec, next)
+	}
+}
+
+func checkGift(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
+	tr.Helper()
+	if d.Cost <= 0 || !dec.Allowed {
+		return
+	}
+	look, gift := d, d
+	look.Cost, gift.Cost, gift.TakenAt = 0, -d.Cost, dec.At
+	_, was := tr.decide(before, look)
+	given, _ := tr.decide(tr.state, gift)
+	if _, is := tr.decide(given, look); is.Remaining != was.Remaining || is.Limit != was.Limit {
+		tr.Errorf("%+v drawn and given back: %+v, before %+v", d, is, was)
+	}
+	gift.Cost = -maxUnits
+	_, fresh := tr.decide(nil, look)
+	if _, all := tr.decide(tr.state, gift); all.Remaining > fresh.Remaining {
+		tr.Errorf("%+v: after a gift %d remain, of an untouched key %d", gift, all.Remaining, fresh.Remaining)
+	}
+	if next, _ := tr.decide(nil, gift); len(next) > 0 {
+		tr.Errorf("%+v: a gift to an untouched key stores %x", gift, next)
+	}
+}
+
+func checkReset(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
+	tr.Helper()
+	reset := d.Now.Add(dec.ResetAfter)
+	if dec.ResetAfter >= maxUnits*time.Microsecond || reset >= afterAll {
+		return
+	}
+	for _, cost := range []int64{0, 1, dec.Limit} {
+		then := traffik.Draw{Rate: d.Rate, Class: d.Class, Now: reset, Cost: cost}
+		next, kept := tr.decide(tr.state, then)
+		if want, fresh := tr.decide(nil, then); kept != fresh || !bytes.Equal(next, want) {
+			tr.Errorf("%+v: after it %+v, an untouched key %+v", dec, kept, fresh)
+		}
+	}
+	if early := tr.at(reset-1, d, 0); dec.ResetAfter > 0 && early.ResetAfter != time.Microsecond {
+		tr.Errorf("%+v: a microsecond before it %+v", dec, early)
+	}
+}
+
+// checkBytes decides on what no strategy wrote: only a panic can be wrong, and
+// what is shorter than it was or of another kind is untouched.
+func checkBytes(tr *trial, _ []byte, d traffik.Draw, _ []byte, _ traffik.Decision) {
+	tr.Helper()
+	noise := make([]byte, tr.rnd.IntN(80))
+	for i := range noise {
+		noise[i] = byte(tr.rnd.Uint32())
+	}
+	tr.decide(noise, d)
+	if len(tr.state) == 0 {
+		return
+	}
+	other := slices.Clone(tr.state)
+	other[0] ^= 0xff
+	_, fresh := tr.decide(nil, d)
+	for _, damaged := range [][]byte{other, tr.state[:len(tr.state)-1]} {
+		if _, dec := tr.decide(damaged, d); dec != fresh {
+			tr.Errorf("%+v on the damaged state %x: %+v, on an untouched key %+v", d, damaged, dec, fresh)
+		}
+	}
+}
+
+func checkChange(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
+	tr.Helper()
+	if d.Cost <= 0 || !dec.Allowed {
+		return
+	}
+	other := d
+	other.Rate, other.Cost = tr.someRate(), 0
+	_, fresh := tr.decide(nil, other)
+	if _, got := tr.decide(tr.state, other); got.Remaining > max(0, fresh.Remaining-d.Cost) {
+		tr.Errorf("%+v: at %v %d remain, of an untouched key %d", d, other.Rate, got.Remaining, fresh.Remaining)
+	}
+}

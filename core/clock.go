@@ -1,0 +1,66 @@
+package traffik
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Clock tells a backend the time. Now must be safe for concurrent use; it may
+// stand still or step back, which costs callers patience but never hands out
+// more than the limit (see [Strategy]).
+type Clock interface {
+	Now() Instant
+}
+
+// anchorMicros is how far the monotonic clock runs before it is set to wall
+// time again.
+const anchorMicros = 1_000_000
+
+// driftMicros is how far behind the clock may find itself without stepping
+// back. Slewing and rounding come to less each second, and a step back, though
+// harmless, makes every stored state be rewritten.
+const driftMicros = 1_000
+
+// systemClock is wall time told by the monotonic clock, which costs half of
+// time.Now, and set to wall time at least once a second. Inside a
+// testing/synctest bubble it follows the bubble's clock.
+type systemClock struct {
+	base time.Time    // what readings are taken from; carries the monotonic clock
+	wall func() int64 // tells wall time, in microseconds since 1970
+	// offset is what to add to a reading, anchored the reading at which it was
+	// last found. They are written apart; a reader that sees one new and one
+	// old is off by what the anchoring would have corrected.
+	offset, anchored atomic.Int64
+}
+
+func newSystemClock() *systemClock {
+	c := &systemClock{base: time.Now(), wall: wallMicros}
+	c.offset.Store(c.base.UnixMicro())
+	return c
+}
+
+// Now implements [Clock].
+func (c *systemClock) Now() Instant { return c.at(c.reading()) }
+
+// reading is that of the monotonic clock.
+func (c *systemClock) reading() int64 { return int64(time.Since(c.base) / time.Microsecond) }
+
+// at turns a reading of the monotonic clock into an instant, asking for wall
+// time when the last anchor is a second old or lies in the future, as it does
+// after entering a bubble of testing/synctest.
+func (c *systemClock) at(reading int64) Instant {
+	if uint64(reading-c.anchored.Load()) >= anchorMicros {
+		c.anchor(reading)
+	}
+	return Instant(reading + c.offset.Load())
+}
+
+func (c *systemClock) anchor(reading int64) {
+	offset, known := max(0, c.wall())-reading, c.offset.Load()
+	if offset > known || known-offset > driftMicros {
+		c.offset.Store(offset)
+	}
+	c.anchored.Store(reading)
+}
+
+func wallMicros() int64 { return time.Now().UnixMicro() }

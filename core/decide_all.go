@@ -1,0 +1,46 @@
+package traffik
+
+// Change is what a decided op asks of a store.
+type Change struct {
+	// Write says that State replaces what is stored, to be kept for the
+	// decision's ResetAfter at least.
+	Write bool
+	// Delete says that the key is untouched again.
+	Delete bool
+	// State is the next state; its memory is used again by the next call with
+	// the same Change.
+	State []byte
+}
+
+// DecideAll decides the ops of one Take or Peek at now over the states read for
+// them, nil for an untouched key, as the contract of [Backend] asks: answers
+// into out, and into changes what has to be stored, all of it or nothing. It
+// sets Draw.Now of the ops. Stores that read, decide in Go and write back with a
+// compare-and-set are made of it; ops were checked by [CheckOps]. The slices have
+// the length of ops.
+func DecideAll(now Instant, ops []Op, states [][]byte, out []Decision, changes []Change) {
+	stopped := false
+	now = now.Add(0) // within what an Instant may be
+	for i := range ops {
+		ops[i].Draw.Now = now
+		draw := ops[i].Draw
+		changes[i].decide(&ops[i], states[i], &draw, &out[i])
+		stopped = stopped || !out[i].Allowed && !ops[i].Advisory
+	}
+	if !stopped {
+		return
+	}
+	for i := range ops {
+		if out[i].Allowed {
+			look := ops[i].Draw
+			look.Cost = 0
+			changes[i].decide(&ops[i], states[i], &look, &out[i])
+		}
+	}
+}
+
+func (c *Change) decide(op *Op, state []byte, draw *Draw, out *Decision) {
+	c.State, *out = op.Strategy.Decide(c.State[:0], state, draw)
+	c.Write = len(c.State) > 0
+	c.Delete = !c.Write && draw.Cost < 0
+}

@@ -1,0 +1,56 @@
+package traffik
+
+import (
+	"math"
+	"time"
+)
+
+// Never is the RetryAfter of a cost that can't fit even into an untouched key.
+const Never time.Duration = math.MaxInt64
+
+// Draw is one attempt to take units from a key, the whole input of a
+// [Strategy] besides the stored state.
+type Draw struct {
+	// Rate is the limit in force for this attempt.
+	Rate Rate
+	// Cost is the number of units: more than 0 takes them, 0 looks without
+	// taking, less than 0 gives back. It lies in [-2^53, 2^53+2] (see
+	// [ClampCost]); a cost above 2^53 is [Never] for every strategy.
+	Cost int64
+	// Now is set by the backend, from one reading of its clock per call.
+	Now Instant
+	// TakenAt matters to gifts (Cost < 0) only: the [Decision.At] of the draw
+	// whose units are given back. 0 means now.
+	TakenAt Instant
+	// Force charges whatever the level, as when a cost known only afterwards is
+	// settled upwards. It skips every test of admission, Never included; the
+	// count stops at 2^53, and later draws feel it.
+	Force bool
+	// Class is the tier or priority of the caller, "" where a strategy has no
+	// use for one.
+	Class string
+}
+
+// Decision is what a [Strategy] answers to a [Draw].
+type Decision struct {
+	// Allowed reports whether the draw was, or for a look would be, admitted.
+	Allowed bool
+	// Limit is the capacity that applied, in units.
+	Limit int64
+	// Remaining is the largest cost that would be admitted at this instant,
+	// after this draw: 0 <= Remaining <= Limit.
+	Remaining int64
+	// RetryAfter is how long to wait until the same draw is admitted if nobody
+	// else draws: exact to the microsecond, 0 when allowed, [Never] when the
+	// cost can't fit into an untouched key. Finite ones stop at 2^53 µs.
+	RetryAfter time.Duration
+	// ResetAfter is how long until the key is as if untouched. A store must
+	// keep the state that long and may forget it from then on.
+	ResetAfter time.Duration
+	// Delay is how long a queueing strategy asks an admitted caller to hold
+	// back before it starts; 0 for all others.
+	Delay time.Duration
+	// At is the instant under which the draw is recorded; a later gift names it
+	// in [Draw.TakenAt].
+	At Instant
+}

@@ -1,0 +1,121 @@
+package traffik
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// problem is the body of an answer in the form of RFC 9457.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	// ViolatedPolicies names the throttles that denied.
+	ViolatedPolicies []string `json:"violated-policies,omitempty"`
+}
+
+// quotaExceeded is registered with IANA for denials by a rate limit.
+const quotaExceeded = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+// Status is the HTTP status of a request so judged: 200 when it is allowed,
+// 429 (RFC 6585, section 4) when a limit is reached, 503 when it is stopped by
+// an error alone.
+func (v Verdict) Status() int {
+	switch {
+	case v.Allowed():
+		return http.StatusOK
+	case v.Failed():
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusTooManyRequests
+}
+
+// WriteDenied writes the answer for v, a verdict that does not allow, to
+// r.Writer: that of the first denying throttle with [WithDeniedHandler], else
+// 429 or 503 with an application/problem+json body (RFC 9457). Headers are
+// expected to be written. Without a Writer it does nothing.
+func (r *Request) WriteDenied(v Verdict) {
+	if r.Writer == nil {
+		return
+	}
+	for i := range v.results {
+		if res := &v.results[i]; res.denies() && res.settings.onDenied != nil {
+			res.settings.onDenied(r, v)
+			return
+		}
+	}
+	r.writeProblem(v.problem())
+}
+
+// WriteUnavailable answers a request that could not be judged at all with 503
+// and a problem+json body. Without a Writer it does nothing.
+func (r *Request) WriteUnavailable() {
+	if r.Writer != nil {
+		r.writeProblem(unavailable)
+	}
+}
+
+// unavailable names no cause: that is the operator's business.
+var unavailable = problem{
+	Type:   "about:blank",
+	Title:  "Service Unavailable",
+	Status: http.StatusServiceUnavailable,
+	Detail: "It can't be told at the moment whether the request is within its limit.",
+}
+
+func (r *Request) writeProblem(p problem) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return // not reached: the struct has nothing that fails
+	}
+	h := r.Writer.Header()
+	// What an outer middleware said of another body does not hold for this one.
+	h.Del("Etag")
+	h.Del("Last-Modified")
+	h.Del("Content-Length")
+	h.Set("Content-Type", "application/problem+json")
+	if h.Get("Content-Encoding") == "" { // else an outer middleware makes it another length
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	// An answer of the moment must not be served to the next client.
+	h.Set("Cache-Control", "no-store")
+	r.Writer.WriteHeader(p.Status)
+	if r.Method != http.MethodHead {
+		// The client being gone is not our concern.
+		_, _ = r.Writer.Write(body)
+	}
+}
+
+func (v Verdict) problem() problem {
+	if v.Failed() {
+		return unavailable
+	}
+	p := problem{
+		Type:   quotaExceeded,
+		Title:  "Request cannot be satisfied as assigned quota has been exceeded",
+		Status: http.StatusTooManyRequests,
+	}
+	for i := range v.results {
+		if r := &v.results[i]; r.denies() && r.Outcome == Denied {
+			p.ViolatedPolicies = append(p.ViolatedPolicies, r.UID())
+		}
+	}
+	switch wait := v.RetryAfter(); {
+	case wait == Never:
+		p.Detail = "The request costs more than the limit ever admits."
+	case wait > 0:
+		p.Detail = "Try again in " + strconv.FormatInt(seconds(wait), 10) + " s."
+	}
+	return p
+}
+
+// IsPreflight reports whether r is a CORS preflight, which a browser sends on
+// its own account before the request that a script asked for (WHATWG Fetch,
+// section "CORS-preflight request"). A preflight has no body: what claims to be one
+// and brings a body is for a handler that takes any method.
+func (r *Request) IsPreflight() bool {
+	return r.Method == http.MethodOptions && !r.HasBody && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != ""
+}

@@ -1,0 +1,121 @@
+package traffik
+
+import (
+	"time"
+
+	"github.com/traffik-go/traffik/core/internal/count"
+)
+
+// FixedWindow counts in windows aligned to the clock: the limit is full again
+// at each multiple of the period since 1970, UTC. It is the default strategy,
+// the cheapest one, and the one whose "resets at" is easiest to explain.
+//
+// State: the time of the last write and the count, 17 bytes. A call costs two
+// divisions. Bound: the limit in each window, so up to twice the limit in a
+// period laid across a boundary; take [SlidingWindowCounter] or [TokenBucket]
+// where that is too much.
+type FixedWindow struct{}
+
+// fixedTag marks the layout t, n.
+const fixedTag = 'F'
+
+// ID implements [Strategy].
+func (FixedWindow) ID() string { return "fixed_window.1" }
+
+// MaxStateBytes implements [StateSizer].
+func (FixedWindow) MaxStateBytes(Rate) int { return 1 + 2*8 }
+
+// Decide implements [Strategy].
+func (FixedWindow) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
+	next = decideFixed(dst, state, d, &dec)
+	return next, dec
+}
+
+func decideFixed(dst, state []byte, d *Draw, dec *Decision) (next []byte) {
+	c := readFixed(state)
+	if !c.draw(d, dec) {
+		return dst
+	}
+	return c.append(dst)
+}
+
+// Describe implements [Describer] with a [WindowInfo].
+func (FixedWindow) Describe(state []byte, d *Draw) any {
+	c := readFixed(state)
+	w := c.advance(int64(d.Now), d.Rate.periodMicros())
+	return windowInfo(w, d.Rate.limit, c.n)
+}
+
+// fixedCount is the state of a FixedWindow: n units, the last of them written
+// at t.
+type fixedCount struct{ t, n int64 }
+
+func readFixed(state []byte) (c fixedCount) {
+	if !count.ReadState(state, fixedTag, &c.t, &c.n) || c.n == 0 {
+		return fixedCount{}
+	}
+	return c
+}
+
+func (c fixedCount) append(dst []byte) []byte {
+	dst = append(dst, fixedTag)
+	dst = count.AppendField(dst, c.t)
+	return count.AppendField(dst, c.n)
+}
+
+// advance returns the window that counts at now, and makes c the count in it.
+func (c *fixedCount) advance(now, p int64) count.Window {
+	w := count.WindowAt(c.t, now, p)
+	if w.Rolled > 0 {
+		c.n = 0
+	}
+	return w
+}
+
+// draw decides on c, which becomes the next state, and reports whether that is
+// to be written.
+func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
+	limit, now, p := d.Rate.limit, int64(d.Now), d.Rate.periodMicros()
+	w := count.WindowOf(now, p)
+	if c.n > 0 && !w.Holds(c.t) {
+		w = c.advance(now, p)
+	}
+	if d.Cost > 0 && !d.Force {
+		*dec = Decision{}
+		admitted := c.hit(w, now, d.Cost, limit, dec)
+		return admitted || w.Healed
+	}
+	if d.Cost > 0 {
+		c.n = count.Add(c.n, min(d.Cost, MaxUnits))
+	} else if d.Cost < 0 && w.Gives(now, int64(d.TakenAt)) {
+		c.n = max(0, c.n+d.Cost)
+	}
+	*dec = Decision{Allowed: true, Limit: limit, Remaining: max(0, limit-c.n), At: Instant(w.At(now))}
+	if c.n == 0 {
+		return false
+	}
+	dec.ResetAfter = micros(w.End - now)
+	c.t = int64(dec.At)
+	return d.Cost != 0 || w.Healed
+}
+
+// hit decides a draw of cost units in w, answering into the zero dec, and
+// reports whether it is admitted.
+func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) (admitted bool) {
+	at, end, left := w.At(now), time.Duration(min(w.End-now, MaxUnits))*time.Microsecond, limit-c.n
+	dec.Limit, dec.At = limit, Instant(at)
+	if cost > left {
+		dec.Remaining, dec.RetryAfter = max(0, left), end
+		if cost > limit {
+			dec.RetryAfter = Never
+		}
+		if c.n > 0 {
+			dec.ResetAfter = end
+			c.t = at
+		}
+		return false
+	}
+	c.n, c.t = c.n+cost, at
+	dec.Allowed, dec.Remaining, dec.ResetAfter = true, left-cost, end
+	return true
+}

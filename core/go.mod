@@ -1,0 +1,3 @@
+module github.com/traffik-go/traffik/core
+
+go 1.25

@@ -1,0 +1,77 @@
+package httptraffik
+
+import (
+	"context"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// DefaultMaxHold bounds how long a request is held for a queueing strategy.
+const DefaultMaxHold = 30 * time.Second
+
+// Guard is the part of a middleware that no framework changes. The adapters
+// are made of it; applications use [New].
+type Guard struct {
+	// Limit judges the requests.
+	Limit traffik.Limiter
+	// CountPreflight charges CORS preflights too.
+	CountPreflight bool
+	// MaxHold bounds how long an admitted request is held back when a queueing
+	// strategy asks for it; 0 or less holds none.
+	MaxHold time.Duration
+	// PassOn lets handlers decide on requests over the limit: see [PassOn].
+	PassOn bool
+	// CountOnly tells by its status whether a response counts, nil if all do: see
+	// [CountOnly].
+	CountOnly func(status int) bool
+}
+
+// Check judges req, sets the headers, and holds an admitted request for as
+// long as its strategy asks. A request that does not pass (see [Guard.Passes])
+// is left to the caller to answer. The error is that of [traffik.Limiter], or the cause of the end of
+// ctx while being held.
+func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdict, error) {
+	if !g.CountPreflight && req.IsPreflight() {
+		return traffik.Verdict{}, nil
+	}
+	v, err := g.Limit.Admit(ctx, req)
+	if err != nil {
+		return v, err
+	}
+	writeHeaders(req, g.Passes(v))
+	if hold := min(v.Delay(), g.MaxHold); hold > 0 && v.Allowed() {
+		err = sleep(ctx, hold)
+	}
+	return v, err
+}
+
+// writeHeaders leaves Retry-After to the application where a request passes: ours
+// belongs to a denial, which this may not become.
+func writeHeaders(req *traffik.Request, passes bool) {
+	if req.Writer == nil || !passes || req.Verdict().Allowed() {
+		req.WriteHeaders()
+		return
+	}
+	const name = "Retry-After"
+	h := req.Writer.Header()
+	own, set := h[name]
+	req.WriteHeaders()
+	if delete(h, name); set {
+		h[name] = own
+	}
+}
+
+// Passes reports whether a request so judged goes on to its handler.
+func (g *Guard) Passes(v traffik.Verdict) bool { return g.PassOn || v.Allowed() }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

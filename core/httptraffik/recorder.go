@@ -1,0 +1,124 @@
+package httptraffik
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+)
+
+// recorder notes the status that a handler sends. Handlers ask a writer for its
+// further abilities by type assertion, so [recorder.writer] has those of the
+// writer beneath, no fewer and no more.
+type recorder struct {
+	http.ResponseWriter
+	status int    // 0 until one is sent
+	sent   *Watch // is told of what leaves before the handler returns
+}
+
+// Unwrap serves http.ResponseController. What a writer has no method for it may
+// find further beneath, past the recorder.
+func (r *recorder) Unwrap() http.ResponseWriter {
+	if _, ok := r.ResponseWriter.(unwrapper); ok {
+		return &unwrapped{r, flusher{r}}
+	}
+	return r.ResponseWriter
+}
+
+type unwrapper interface{ Unwrap() http.ResponseWriter }
+
+// unwrapped stands between a recorder and a writer that leads to others, for what
+// these can do.
+type unwrapped struct {
+	*recorder
+	flusher
+}
+
+// Unwrap goes on to the writer itself.
+func (u *unwrapped) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+
+// Hijack implements http.Hijacker.
+func (u *unwrapped) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return u.hijacked(http.NewResponseController(u.ResponseWriter).Hijack())
+}
+
+// WriteHeader implements http.ResponseWriter. Of the informational statuses only
+// 101 is an answer (RFC 9110, section 15.2).
+func (r *recorder) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		r.note(status)
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(p []byte) (int, error) {
+	r.note(http.StatusOK)
+	return r.ResponseWriter.Write(p)
+}
+
+// WriteString implements io.StringWriter.
+func (r *recorder) WriteString(s string) (int, error) {
+	r.note(http.StatusOK)
+	return io.WriteString(r.ResponseWriter, s)
+}
+
+// note keeps the first status, as net/http does.
+func (r *recorder) note(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+}
+
+// hijacked notes that the connection was taken over, unless that failed.
+func (r *recorder) hijacked(conn net.Conn, rw *bufio.ReadWriter, err error) (net.Conn, *bufio.ReadWriter, error) {
+	if err == nil {
+		r.note(http.StatusSwitchingProtocols)
+		r.sent.Sent(r.status)
+	}
+	return conn, rw, err
+}
+
+// The abilities, each with what it means for the status.
+type (
+	flusher  struct{ r *recorder }
+	hijacker struct{ r *recorder }
+	reader   struct{ r *recorder }
+)
+
+// Flush implements http.Flusher.
+func (f flusher) Flush() { _ = f.FlushError() }
+
+// FlushError is what http.ResponseController asks for first.
+func (f flusher) FlushError() error {
+	err := http.NewResponseController(f.r.ResponseWriter).Flush()
+	if !errors.Is(err, http.ErrNotSupported) {
+		f.r.note(http.StatusOK)
+		f.r.sent.Sent(f.r.status)
+	}
+	return err
+}
+
+// Hijack implements http.Hijacker.
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.r.hijacked(h.r.ResponseWriter.(http.Hijacker).Hijack()) //nolint:errcheck // checked before a hijacker is made
+}
+
+// sniffLen is how much net/http copies through Write to find the content type,
+// before it hands a source to the connection.
+const sniffLen = 512
+
+// ReadFrom implements io.ReaderFrom. A source that is empty or fails at once sends
+// no header, so that the status is still open: its first bytes are written here, as
+// net/http itself does.
+func (f reader) ReadFrom(src io.Reader) (n int64, err error) {
+	if f.r.status == 0 {
+		n, err = io.Copy(f.r, io.LimitReader(src, sniffLen))
+		if err != nil || n < sniffLen {
+			return n, err
+		}
+	}
+	rest, err := f.r.ResponseWriter.(io.ReaderFrom).ReadFrom(src) //nolint:errcheck // checked before a reader is made
+	return n + rest, err
+}

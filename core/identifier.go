@@ -1,0 +1,150 @@
+package traffik
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Exempted is what a function given to [Identify] returns as its error to let
+// the request pass without any limit: no strategy, no backend, no header. Like
+// fs.SkipDir it is an error and not a string, so that no client can send it.
+var Exempted = errors.New("traffik: exempted from the limit") //nolint:errname,staticcheck // like fs.SkipDir it is no failure
+
+// ErrAbsent is what a function given to [Identify] returns when the request
+// doesn't carry what it looks for. Inside [FirstOf] the next identifier is
+// tried; otherwise all requests without it share one anonymous identity, so
+// that leaving a header away is never a way around the limit.
+var ErrAbsent = errors.New("traffik: the request does not carry this identity")
+
+// Identifier says who a request counts for. It is made once, by [ClientIP],
+// [ByHeader], [Identify] and others, and shared: its address is under which a
+// request remembers the answer, so that it is computed once however many
+// throttles use it. It is safe for concurrent use.
+//
+// An identity is "scheme:value" with the value escaped, so that a header
+// holding "1.2.3.4" is not that address. An Identifier made from a wrong
+// configuration keeps the error, and [New] returns it.
+type Identifier struct {
+	scheme string
+	// of returns the escaped value, ErrAbsent, Exempted, or a failure.
+	of func(*Request) (value string, err error)
+	// whole means that of returns a complete identity, scheme included.
+	whole bool
+	// provisional marks an identity that later middleware may change: not
+	// remembered beyond the use that asked.
+	provisional bool
+	// compose takes the place of of in FirstOf and Together. It is not
+	// remembered: its parts are, each for as long as its own answer holds.
+	compose func(*Request) (id string, err error)
+	err     error
+}
+
+// Identify makes an identifier from a function. The scheme names what kind of
+// identity it is ("user", "tenant"): a letter, then letters, digits, "_", "-"
+// or ".". The function returns the raw value, or [ErrAbsent], or [Exempted];
+// an empty value counts as ErrAbsent, any other error goes to the throttle's
+// error policy. It must be safe for concurrent use.
+func Identify(scheme string, identify func(*Request) (string, error)) *Identifier {
+	id := &Identifier{scheme: scheme, err: validScheme(scheme)}
+	if identify == nil && id.err == nil {
+		id.err = fmt.Errorf("%w: Identify(%q, nil); give a function", ErrConfig, scheme)
+	}
+	id.of = func(r *Request) (string, error) {
+		value, err := identify(r)
+		if err == nil && value == "" {
+			err = ErrAbsent
+		}
+		return escapePart(value), err
+	}
+	return id
+}
+
+// Shared makes an identifier that is the same for every request, "shared:":
+// one counter for all. It allocates nothing.
+func Shared() *Identifier { return sharedIdentifier }
+
+var sharedIdentifier = &Identifier{
+	scheme: "shared",
+	of:     func(*Request) (string, error) { return "shared:", nil },
+	whole:  true,
+}
+
+func validScheme(scheme string) error {
+	ok := scheme != ""
+	for i, c := range scheme {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		ok = ok && (letter || i > 0 && (c >= '0' && c <= '9' || strings.ContainsRune("_-.", c)))
+	}
+	if !ok {
+		return fmt.Errorf("%w: the identity scheme is %q; accepted is a letter followed by letters, digits, \"_\", \"-\" or \".\"", ErrConfig, scheme)
+	}
+	return nil
+}
+
+// IdentityOf returns the identity that [Identify] with this scheme makes of
+// value, for use with [Throttle.Key].
+func IdentityOf(scheme, value string) string {
+	return scheme + ":" + escapePart(value)
+}
+
+// Identity returns who r counts for. The error is [Exempted], or wraps
+// [ErrIdentity] when the identifier failed. An absent identity is
+// "scheme:", shared by everybody without one.
+func (id *Identifier) Identity(r *Request) (string, error) {
+	name, err := id.answer(r)
+	if err != nil && errors.Is(err, ErrAbsent) {
+		return id.anonymous(), nil
+	}
+	return name, err
+}
+
+func (id *Identifier) isZero() bool { return id.of == nil && id.compose == nil && id.err == nil }
+
+// anonymous is the identity of all requests that carry none.
+func (id *Identifier) anonymous() string { return id.scheme + ":" }
+
+// answer returns the complete identity of r, computed or remembered. Found
+// identities and exemptions hold for all nested uses of a request; absence and
+// failures only for the use that met them, since later middleware may know
+// more. What rests on such an answer holds no longer than it. An error is
+// ErrAbsent, Exempted, or wraps ErrIdentity.
+func (id *Identifier) answer(r *Request) (string, error) {
+	if id.compose != nil {
+		return id.compose(r)
+	}
+	known := r.attached()
+	if memo, ok := known.recall(id, r); ok {
+		r.provisional = r.provisional || memo.in != nil
+		return memo.id, memo.err
+	}
+	outer := r.provisional // of an identifier that asks this one
+	r.provisional = false
+	name, err := id.find(r)
+	memo := identityMemo{by: id, id: name, err: err}
+	if r.provisional || id.provisional || err != nil && !errors.Is(err, Exempted) {
+		memo.in = r
+	}
+	r.provisional = outer || memo.in != nil
+	known.remember(memo)
+	return name, err
+}
+
+// find asks the request.
+func (id *Identifier) find(r *Request) (string, error) {
+	if id.err != nil {
+		return "", fmt.Errorf("%w: %w", ErrIdentity, id.err)
+	}
+	value, err := id.of(r)
+	switch {
+	case err == nil && id.whole:
+		return value, nil
+	case err == nil:
+		return id.scheme + ":" + value, nil
+	case errors.Is(err, Exempted):
+		return "", Exempted
+	case errors.Is(err, ErrAbsent):
+		return "", ErrAbsent
+	}
+	return "", fmt.Errorf("%w: %s: %w", ErrIdentity, id.scheme, err)
+}

@@ -1,0 +1,71 @@
+package traffik
+
+import "github.com/traffik-go/traffik/core/internal/count"
+
+// decideLinear is Decide of every linear strategy with capacity b, answering
+// into dec: a Decision returned through several calls would be copied in each.
+func decideLinear(dst, state []byte, d *Draw, b int64, dec *Decision) (next []byte) {
+	var s count.Linear
+	s.Read(state)
+	if write := drawLinear(&s, d, b, dec); !write {
+		return dst
+	}
+	return s.Append(dst)
+}
+
+// drawLinear decides on s, which becomes the next state, and reports whether
+// that is to be written.
+func drawLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool) {
+	healed := false
+	if !s.Stands(int64(d.Now), d.Rate.micros) {
+		healed = advanceLinear(s, d)
+	}
+	return chargeLinear(s, d, b, dec) || healed && !s.Empty()
+}
+
+// advanceLinear brings s to the instant and rate of d, and reports whether its
+// time lay ahead of the clock.
+func advanceLinear(s *count.Linear, d *Draw) (healed bool) {
+	now := int64(d.Now)
+	s.Adopt(now, d.Rate.micros)
+	if healed = now < s.T; healed {
+		s.T = now
+	}
+	s.Leak(now, d.Rate.units)
+	return healed
+}
+
+// chargeLinear decides d on s, which stands at its instant.
+func chargeLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool) {
+	l, now := d.Rate.units, int64(d.Now)
+	if d.Cost > 0 && !d.Force {
+		*dec = Decision{}
+		return hitLinear(s, now, d.Cost, b, l, dec)
+	}
+	if d.Cost > 0 {
+		s.Take(d.Cost)
+	} else if d.Cost < 0 {
+		s.Give(min(-d.Cost, count.StillHeld(now, int64(d.TakenAt), l, d.Rate.micros, b)))
+	}
+	*dec = Decision{Allowed: true, Limit: b, Remaining: max(0, b-s.Used()), At: d.Now}
+	dec.ResetAfter = micros(s.ResetMicros(l))
+	return d.Cost != 0 && !s.Empty()
+}
+
+// hitLinear decides a draw of cost units on s, which stands at now, answering
+// into the zero dec, and reports whether it is admitted.
+func hitLinear(s *count.Linear, now, cost, b, l int64, dec *Decision) (admitted bool) {
+	left := b - s.Used()
+	dec.Limit, dec.At = b, Instant(now)
+	if admitted = cost <= left; admitted {
+		s.Take(cost)
+		dec.Allowed, dec.Remaining = true, left-cost
+	} else {
+		dec.Remaining, dec.RetryAfter = max(0, left), Never
+		if cost <= b {
+			dec.RetryAfter = micros(s.WaitMicros(cost, b, l))
+		}
+	}
+	dec.ResetAfter = micros(s.ResetMicros(l))
+	return admitted
+}

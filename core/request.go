@@ -1,0 +1,181 @@
+package traffik
+
+import (
+	"context"
+	"net/http"
+)
+
+// Request says who asks and for what: the framework-neutral view of one HTTP
+// request, one connection or one message. Adapters fill it; everything right of
+// them reads it. Its fields are not changed after it has been handed over, and
+// it is not used again for another request: it remembers who asked and how that
+// was judged. A Request belongs to one goroutine at a time.
+type Request struct {
+	// Context is the native request's context; nil means context.Background.
+	// It is here for identifiers and functions of the application; calls such
+	// as Hit take their own.
+	Context context.Context
+	// Method, Path and RawQuery are those of the request line, "" for a plain
+	// message.
+	Method, Path, RawQuery string
+	// HasBody tells that a body comes with the request, or may: its length is not 0
+	// or not known.
+	HasBody bool
+	// Host is the requested host, with its port if one was given.
+	Host string
+	// Route is the pattern that matched, as "/users/:id", "" where the router
+	// does not know it (yet) or tells it on demand only: see [Request.Pattern].
+	Route string
+	// RemoteAddr is the peer of the socket as "host:port", "" or anything else
+	// where there is no IP address.
+	RemoteAddr string
+	// Header is the request's header, nil if there is none. It is read only.
+	Header http.Header
+	// Source gives access to what only the native context knows; nil is fine.
+	Source Source
+	// Writer takes the headers and the denied answer; nil for a message or a
+	// plain key.
+	Writer http.ResponseWriter
+
+	// own is the memory of this request; shared points to that of the outermost
+	// use, or to own.
+	own    attachment
+	shared *attachment
+
+	provisional bool // see Provisional
+}
+
+// Source is the native context behind a [Request].
+type Source interface {
+	// Param returns a path parameter, "" if there is none of that name.
+	Param(name string) string
+	// Value returns what an earlier middleware stored under key in the native
+	// context, nil if nothing.
+	Value(key any) any
+}
+
+// Router is an optional power of a [Source]: the pattern that matched, "" if it
+// is not known. It is asked on demand, for routers that have to look it up.
+type Router interface {
+	Route() string
+}
+
+// Pattern returns the pattern that matched, from Route or from a Source that is
+// a [Router], "" if neither knows it.
+func (r *Request) Pattern() string {
+	if r.Route != "" {
+		return r.Route
+	}
+	if router, ok := r.Source.(Router); ok {
+		return router.Route()
+	}
+	return ""
+}
+
+// attachment is all that is remembered about one request: who it is, and how
+// it was judged so far. One struct, so that it costs no allocation of its own.
+type attachment struct {
+	identities [3]identityMemo // the common case: one identifier of two parts
+	more       []identityMemo
+	verdict    Verdict
+	first      [2]Result // where verdict starts, for want of more throttles
+	ofFirst    [2]charge
+	charges    int  // how many of them are used
+	judging    bool // a use is under way
+}
+
+// identityMemo is the answer of one identifier.
+type identityMemo struct {
+	by *Identifier
+	id string
+	// err is ErrAbsent, Exempted or a failure, nil for a found identity.
+	err error
+	// in is the use for which the answer holds; nil means for all nested uses
+	// of the request.
+	in *Request
+}
+
+// Continue makes r, a view of the same request taken deeper inside the
+// application, share what outer knows: identities are not computed again, and
+// a throttle that was charged already is not charged twice. Adapters call it
+// for a nested use. A nil outer is ignored.
+func (r *Request) Continue(outer *Request) {
+	if outer != nil {
+		r.shared = outer.attached()
+	}
+}
+
+// Detach returns a copy of r with a memory of its own, for use after the request
+// or beside it, as by the messages of a connection: identities found so far are
+// known to it, the verdict is not.
+func (r *Request) Detach() *Request {
+	d := new(Request)
+	*d = *r
+	known := r.attached()
+	d.own = attachment{}
+	d.shared = &d.own
+	for _, memo := range append(known.identities[:], known.more...) {
+		if memo.by != nil && memo.in == nil {
+			d.own.remember(memo)
+		}
+	}
+	return d
+}
+
+// Provisional tells, from within the function of an [Identifier], that its answer
+// holds for this use of r alone: nested uses and detached copies ask again. It is
+// called by what hands out a thing that belongs to one use only, such as one
+// message of a connection. Elsewhere it does nothing.
+func (r *Request) Provisional() { r.provisional = true }
+
+// Verdict returns how the request was judged so far, by all throttles it has
+// passed.
+func (r *Request) Verdict() Verdict { return r.attached().verdict }
+
+func (r *Request) attached() *attachment {
+	if r.shared == nil {
+		r.shared = &r.own
+	}
+	return r.shared
+}
+
+func (r *Request) context() context.Context {
+	if r.Context == nil {
+		return context.Background()
+	}
+	return r.Context
+}
+
+// recall returns what by answered, if that holds for the use in.
+func (a *attachment) recall(by *Identifier, in *Request) (memo identityMemo, ok bool) {
+	m := a.slot(by)
+	if m == nil || m.by != by || m.in != nil && m.in != in {
+		return identityMemo{}, false
+	}
+	return *m, true
+}
+
+// remember keeps an answer, in place of that of an outer use which no longer
+// holds: one memo for each identifier, however many uses a connection sees.
+func (a *attachment) remember(memo identityMemo) {
+	if m := a.slot(memo.by); m != nil {
+		*m = memo
+		return
+	}
+	a.more = append(a.more, memo)
+}
+
+// slot returns the memo of by, else a free one, else nil.
+func (a *attachment) slot(by *Identifier) *identityMemo {
+	for i := range a.identities {
+		if m := &a.identities[i]; m.by == by || m.by == nil {
+			return m
+		}
+	}
+	for i := range a.more {
+		if m := &a.more[i]; m.by == by {
+			return m
+		}
+	}
+	return nil
+}

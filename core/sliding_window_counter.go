@@ -1,0 +1,176 @@
+package traffik
+
+import (
+	"time"
+
+	"github.com/traffik-go/traffik/core/internal/count"
+)
+
+// SlidingWindowCounter smooths [FixedWindow]: it counts the current window and,
+// of the window before, the share that a window ending now still overlaps.
+//
+// State: the time of the last write, both counts and the period, 33 bytes. A
+// call costs three divisions. Bound: the limit in each aligned window, and up
+// to 2*limit - ceil(limit/period in µs) in a period laid across a boundary: an
+// adversary reaches it, evenly spread traffic stays near the limit. Take
+// [SlidingWindowLog] where the limit must hold in any period. Source: the
+// weighting is that of Cloudflare's rate limiting, "How we built rate limiting
+// capable of scaling to millions of domains", 2017.
+type SlidingWindowCounter struct{}
+
+// slidingTag marks the layout t, cur, prev, p.
+const slidingTag = 'S'
+
+// ID implements [Strategy].
+func (SlidingWindowCounter) ID() string { return "sliding_window_counter.1" }
+
+// MaxStateBytes implements [StateSizer].
+func (SlidingWindowCounter) MaxStateBytes(Rate) int { return 1 + 4*8 }
+
+// Decide implements [Strategy].
+func (SlidingWindowCounter) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
+	var s sliding
+	s.read(state, d)
+	limit, now := d.Rate.limit, int64(d.Now)
+	dec = Decision{Allowed: true, Limit: limit, At: Instant(s.w.At(now))}
+	write := s.w.Healed
+	switch {
+	case d.Cost > 0 && !d.Force && d.Cost > limit-s.cur-s.weighted(now):
+		dec.Allowed = false
+		dec.RetryAfter = s.retryAfter(d.Cost, limit, now)
+	case d.Cost > 0:
+		s.cur = count.Add(s.cur, min(d.Cost, MaxUnits))
+		write = true
+	case d.Cost < 0:
+		s.give(d)
+		write = true
+	}
+	dec.Remaining = max(0, limit-s.cur-s.weighted(now))
+	if s.cur == 0 && s.prev == 0 {
+		return dst, dec
+	}
+	dec.ResetAfter = s.resetAfter(now)
+	if write {
+		dst = s.append(dst, int64(dec.At))
+	}
+	return dst, dec
+}
+
+// sliding is the counts as they are in the window w of period p.
+type sliding struct {
+	w            count.Window
+	cur, prev, p int64
+}
+
+// read makes s what state says at d.Now.
+func (s *sliding) read(state []byte, d *Draw) {
+	now := int64(d.Now)
+	t, ok := s.decode(state, d.Rate.periodMicros())
+	if !ok {
+		s.cur, s.prev = 0, 0
+		t = now
+	}
+	s.w = count.WindowAt(t, now, s.p)
+	switch {
+	case s.w.Rolled == 1:
+		s.cur, s.prev = 0, s.cur
+	case s.w.Rolled > 1:
+		s.cur, s.prev = 0, 0
+	}
+}
+
+// decode returns when the counts were written, told in windows of the period p,
+// and false if none are left.
+func (s *sliding) decode(state []byte, p int64) (t int64, ok bool) {
+	var was int64
+	s.p = p
+	if !count.ReadState(state, slidingTag, &t, &s.cur, &s.prev, &was) || was == 0 {
+		return 0, false
+	}
+	if was != p {
+		s.rebase(t, was)
+	}
+	return t, s.cur > 0 || s.prev > 0
+}
+
+// rebase tells the counts, written at t in windows of the period p, in those of
+// s.p. All of the previous window counts as drawn in its last microsecond, the
+// latest it can have been.
+func (s *sliding) rebase(t, p int64) {
+	last := t - t%p - 1
+	window := t / s.p
+	switch {
+	case last < 0 || last/s.p < window-1:
+		s.prev = 0
+	case last/s.p == window:
+		s.cur, s.prev = count.Add(s.cur, s.prev), 0
+	}
+}
+
+// elapsed is the time since the window began; 0 when the clock stepped back to
+// before that.
+func (s *sliding) elapsed(now int64) int64 { return max(0, now-s.w.Start) }
+
+// weighted is what the previous window still counts, rounded up.
+func (s *sliding) weighted(now int64) int64 {
+	return count.MulDivCeil(s.prev, s.p-s.elapsed(now), 0, s.p)
+}
+
+// retryAfter is the time until cost fits: within this window if the previous
+// one is in the way, else within the next, where this one is the previous.
+func (s *sliding) retryAfter(cost, limit, now int64) time.Duration {
+	if cost > limit {
+		return Never
+	}
+	if room := limit - s.cur - cost; room >= 0 {
+		early, _ := count.MulDivMod(room, s.p, 0, s.prev)
+		return micros(s.w.End - now - early)
+	}
+	early, _ := count.MulDivMod(limit-cost, s.p, 0, s.cur)
+	return micros(s.w.End + s.p - now - early)
+}
+
+// resetAfter is the time until neither count weighs any more; one of them is
+// not 0.
+func (s *sliding) resetAfter(now int64) time.Duration {
+	if s.cur > 0 {
+		return micros(s.w.End + s.p - now)
+	}
+	return micros(s.w.End - now)
+}
+
+// give takes the gift d off the count of the window in which it was drawn.
+func (s *sliding) give(d *Draw) {
+	takenAt := int64(d.TakenAt)
+	switch {
+	case s.w.Gives(int64(d.Now), takenAt):
+		s.cur = max(0, s.cur+d.Cost)
+	case takenAt >= s.w.Start-s.p:
+		s.prev = max(0, s.prev+d.Cost)
+	}
+}
+
+func (s *sliding) append(dst []byte, t int64) []byte {
+	dst = append(dst, slidingTag)
+	dst = count.AppendField(dst, t)
+	dst = count.AppendField(dst, s.cur)
+	dst = count.AppendField(dst, s.prev)
+	return count.AppendField(dst, s.p)
+}
+
+// SlidingWindowInfo describes a key counted by [SlidingWindowCounter].
+type SlidingWindowInfo struct {
+	// WindowInfo is that of the aligned window; its Used is Current and the
+	// weighted part of Previous.
+	WindowInfo
+	// Current and Previous are the counts of the window and of the one before.
+	Current, Previous int64
+}
+
+// Describe implements [Describer] with a [SlidingWindowInfo].
+func (SlidingWindowCounter) Describe(state []byte, d *Draw) any {
+	var s sliding
+	s.read(state, d)
+	used := count.Add(s.cur, s.weighted(int64(d.Now)))
+	return SlidingWindowInfo{WindowInfo: windowInfo(s.w, d.Rate.limit, used), Current: s.cur, Previous: s.prev}
+}

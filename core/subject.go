@@ -1,0 +1,296 @@
+package traffik
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Subject is a [Throttle] as it applies to one caller: a request or a plain
+// key. It is a small value, made anew for each use; making one costs nothing.
+type Subject struct {
+	throttle *Throttle
+	request  *Request // nil for a plain key
+	id       string   // of a plain key
+}
+
+// ownCost stands for the cost that the throttle is configured with.
+const ownCost = -1
+
+// Hit takes the throttle's cost, if the limit admits it. Being over the limit
+// is a Result. The error is the cause of ctx's end, or an error that the policy
+// Propagate lets through. It blocks as long as the backend does.
+func (s Subject) Hit(ctx context.Context) (res Result, err error) {
+	set := s.throttle.settings.Load()
+	if s.request != nil || !set.plain || set.memory.closed.Load() || ctx.Err() != nil {
+		err = set.drawOne(ctx, s.request, s.id, ownCost, false, &res)
+		return res, err
+	}
+	// The short way of a plain key in process: nothing is looked up that the
+	// settings know, and nothing escapes to the heap.
+	res.settings, res.id, res.cost = set, s.id, set.cost
+	res.limit, res.period = set.rate.limit, set.rate.period
+	set.memory.hit(s.id, set.counting, set.cost, &res.Decision)
+	res.Outcome = Denied
+	if res.Allowed {
+		res.Outcome = Admitted
+	}
+	return res, nil
+}
+
+// HitN takes n units instead of the throttle's cost; 0 passes untouched. An n
+// below 0 is an error wrapping [ErrUsage].
+func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
+	if n < 0 {
+		return Result{}, negativeUnits("HitN", n)
+	}
+	err = s.draw(ctx, n, false, &res)
+	return res, err
+}
+
+// Check tells what [Subject.HitN] would answer and takes nothing. An n below 0
+// is an error wrapping [ErrUsage].
+func (s Subject) Check(ctx context.Context, n int64) (res Result, err error) {
+	if n < 0 {
+		return Result{}, negativeUnits("Check", n)
+	}
+	err = s.draw(ctx, n, true, &res)
+	return res, err
+}
+
+// Stat tells how the counter stands and takes nothing.
+func (s Subject) Stat(ctx context.Context) (res Result, err error) {
+	err = s.draw(ctx, 0, true, &res)
+	return res, err
+}
+
+// Reset forgets what was counted.
+func (s Subject) Reset(ctx context.Context) error {
+	set := s.throttle.settings.Load()
+	key, err := s.key(set)
+	if err != nil {
+		return err
+	}
+	return set.backend.Reset(ctx, key)
+}
+
+// Describe returns what the stored state means as a typed value for dashboards,
+// such as [WindowInfo] or [BucketInfo], and takes nothing. The error wraps
+// [errors.ErrUnsupported] if the backend is no [StateReader] or the strategy no
+// [Describer], or if the rate is [Unlimited].
+func (s Subject) Describe(ctx context.Context) (any, error) {
+	set := s.throttle.settings.Load()
+	reader, readable := set.backend.(StateReader)
+	describer, describable := set.strategy.(Describer)
+	if !readable || !describable {
+		return nil, fmt.Errorf("traffik: describing %s on %T: %w", set.strategy.ID(), set.backend, errors.ErrUnsupported)
+	}
+	key, err := s.key(set)
+	if err != nil {
+		return nil, err
+	}
+	rate, err := set.rateFor(s.request)
+	if err != nil {
+		return nil, err
+	}
+	if rate.IsUnlimited() {
+		return nil, fmt.Errorf("traffik: describing an unlimited rate: %w", errors.ErrUnsupported)
+	}
+	states, now, err := reader.ReadStates(ctx, []Key{key}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return describer.Describe(states[0], &Draw{Rate: rate, Now: now, Class: set.classFor(s.request)}), nil
+}
+
+func negativeUnits(call string, n int64) error {
+	return fmt.Errorf("%w: %s(%d); accepted is 0 or more units", ErrUsage, call, n)
+}
+
+func (s Subject) key(set *settings) (Key, error) {
+	id, err := set.identity(s.request, s.id)
+	return Key{Scope: set.scope, ID: id}, err
+}
+
+// draw takes units, or with peek tells what taking them would answer, into res,
+// which is not handed up as a value: it would be copied on each step.
+func (s Subject) draw(ctx context.Context, units int64, peek bool, res *Result) error {
+	return s.throttle.settings.Load().drawOne(ctx, s.request, s.id, units, peek, res)
+}
+
+// drawOne is the whole way of one throttle: prepare, ask, settle.
+func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int64, peek bool, res *Result) error {
+	c, _ := calls.Get().(*call) // the pool holds nothing else
+	defer c.release()
+	c.ops = append(c.ops[:0], Op{})
+	ask, err := s.prepare(r, id, units, peek, res, &c.ops[0])
+	if !ask {
+		return err
+	}
+	if s.counting != nil && !peek {
+		return s.hitOne(ctx, &c.ops[0], res)
+	}
+	c.out = append(c.out[:0], Decision{})
+	if peek {
+		res.cost = 0
+		err = s.backend.Peek(ctx, c.ops, c.out)
+	} else {
+		err = s.backend.Take(ctx, c.ops, c.out)
+	}
+	if err != nil {
+		return s.backendFailed(ctx, err, res)
+	}
+	res.Decision = c.out[0]
+	res.settle(&c.ops[0])
+	return nil
+}
+
+// hitOne draws op, which costs something, on a backend in process that counts in
+// place.
+func (s *settings) hitOne(ctx context.Context, op *Op, res *Result) error {
+	if err := s.memory.ready(ctx); err != nil {
+		return s.backendFailed(ctx, err, res)
+	}
+	s.memory.hit(op.Key.ID, s.counting, op.Draw.Cost, &res.Decision)
+	res.settle(op)
+	return nil
+}
+
+// call is the memory of one call of a backend, pooled because what is handed
+// through an interface escapes to the heap.
+type call struct {
+	ops []Op
+	out []Decision
+}
+
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+func (c *call) release() {
+	clear(c.ops) // lets go of the strategies and identities
+	calls.Put(c)
+}
+
+// prepare fills op with all that the draw needs and reports true, or finds the
+// result without a backend: exempt, unlimited, or failed under the error policy,
+// whose Propagate is the error returned.
+func (s *settings) prepare(r *Request, id string, units int64, peek bool, res *Result, op *Op) (ask bool, err error) {
+	res.settings = s
+	if res.id, err = s.identity(r, id); err != nil {
+		if errors.Is(err, Exempted) {
+			res.pass(Exempt)
+			return false, nil
+		}
+		return false, s.requestFailed(err, res)
+	}
+	rate, err := s.rateFor(r)
+	if err != nil {
+		return false, s.requestFailed(err, res)
+	}
+	res.limit, res.period = rate.limit, rate.period
+	if rate.IsUnlimited() {
+		res.pass(NoLimit)
+		return false, nil
+	}
+	if res.cost, err = s.costFor(r, units); err != nil {
+		return false, s.requestFailed(err, res)
+	}
+	if res.cost == 0 && !peek {
+		res.pass(Exempt)
+		return false, nil
+	}
+	res.class = s.classFor(r)
+	*op = Op{
+		Key:      Key{Scope: s.scope, ID: res.id},
+		Strategy: s.strategy,
+		Draw:     Draw{Rate: rate, Cost: res.cost, Class: res.class},
+		Advisory: s.reportOnly,
+	}
+	return true, nil
+}
+
+// pass makes r a result that no backend was asked for.
+func (r *Result) pass(outcome Outcome) {
+	r.Outcome, r.Allowed, r.cost = outcome, true, 0
+}
+
+// identity is who r counts for, or the plain key's id if there is no request.
+func (s *settings) identity(r *Request, id string) (string, error) {
+	if r == nil {
+		return id, nil
+	}
+	return s.identifier.Identity(r)
+}
+
+func (s *settings) rateFor(r *Request) (Rate, error) {
+	if s.rateOf == nil {
+		return s.rate, nil
+	}
+	rate, err := s.rateOf(orEmpty(r))
+	if err == nil {
+		err = rate.Validate()
+	}
+	if err != nil {
+		return Rate{}, fmt.Errorf("traffik: rate function of %q: %w", s.uid, err)
+	}
+	return rate, nil
+}
+
+func (s *settings) costFor(r *Request, units int64) (int64, error) {
+	switch {
+	case units != ownCost:
+		return ClampCost(units), nil
+	case s.costOf == nil:
+		return s.cost, nil
+	}
+	cost, err := s.costOf(orEmpty(r))
+	if err == nil && cost < 0 {
+		err = fmt.Errorf("%w: a cost of %d; accepted is 0 or more", ErrUsage, cost)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("traffik: cost function of %q: %w", s.uid, err)
+	}
+	return ClampCost(cost), nil
+}
+
+func (s *settings) classFor(r *Request) string {
+	if s.classOf == nil {
+		return ""
+	}
+	return s.classOf(orEmpty(r))
+}
+
+// orEmpty is what the functions of the application get: never nil.
+func orEmpty(r *Request) *Request {
+	if r == nil {
+		return new(Request)
+	}
+	return r
+}
+
+// requestFailed applies the policy for what could not be read from the request.
+func (s *settings) requestFailed(err error, res *Result) error {
+	return s.failed(s.requestPolicy(err), err, res)
+}
+
+// backendFailed applies the policy for a store that failed. When the caller's
+// own context ended that is no failure: its cause is returned.
+func (s *settings) backendFailed(ctx context.Context, err error, res *Result) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return s.failed(s.storePolicy(err), err, res)
+}
+
+func (s *settings) failed(policy ErrorPolicy, err error, res *Result) error {
+	res.cost = 0
+	if s.reportOnly {
+		policy = FailOpen // a throttle that only reports stops nobody
+	}
+	if policy == Propagate {
+		res.Err = err
+		return err
+	}
+	res.fail(policy, err)
+	return nil
+}

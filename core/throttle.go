@@ -1,0 +1,170 @@
+package traffik
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// RateFunc finds the rate for a request: by plan, tenant or route. It must be
+// safe for concurrent use. An error is decided by the throttle's error policy.
+// A plain key (see [Throttle.Key]) calls it with an empty Request.
+type RateFunc func(*Request) (Rate, error)
+
+// RateSource is what [New] takes as a rate: text, a value, or a function.
+type RateSource interface {
+	string | Rate | RateFunc | func(*Request) (Rate, error)
+}
+
+// Throttle is one named limit: a rate, a way of counting, a store and an idea
+// of who is who. It is safe for concurrent use and costs one atomic load more
+// than its backend.
+type Throttle struct {
+	settings atomic.Pointer[settings]
+}
+
+// sharedMemory is the backend of all throttles without one of their own.
+var sharedMemory = sync.OnceValue(func() *Memory {
+	m, err := NewMemory()
+	if err != nil {
+		panic(err) // not reached: there is no option to be wrong
+	}
+	return m
+})
+
+// New makes a throttle. The uid names it, in keys and in answers; throttles
+// with one uid and strategy on one backend share their counters. The rate is
+// text for [ParseRate], a [Rate] or a [RateFunc].
+//
+// Without options it counts client addresses in a [FixedWindow] on a [Memory]
+// backend shared by the process. New does no I/O. The error wraps [ErrConfig], one
+// about the rate [ErrRate] too, all that is wrong joined.
+func New[R RateSource](uid string, rate R, opts ...Option) (*Throttle, error) {
+	s := &settings{
+		uid:      uid,
+		cost:     1,
+		strategy: FixedWindow{},
+		policy:   func(error) ErrorPolicy { return DefaultPolicy },
+		headers:  XRateLimitHeaders,
+	}
+	s.setRate(rate)
+	for i, opt := range opts {
+		if isNil(opt) {
+			s.refuse("option %d of %d is nil; leave it out", i+1, len(opts))
+			continue
+		}
+		opt.apply(s)
+	}
+	if s.backend == nil {
+		s.backend = sharedMemory()
+	}
+	if s.identifier == nil {
+		s.identifier = defaultIdentifier()
+	}
+	if err := s.complete(); err != nil {
+		return nil, err
+	}
+	t := new(Throttle)
+	s.owner = t
+	t.settings.Store(s)
+	return t, nil
+}
+
+// defaultIdentifier is one for all throttles, so that a request's address is
+// found once.
+var defaultIdentifier = sync.OnceValue(func() *Identifier { return ClientIP() })
+
+// MustNew is [New] for throttles known at compile time; it panics on an error.
+func MustNew[R RateSource](uid string, rate R, opts ...Option) *Throttle {
+	t, err := New(uid, rate, opts...)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func (s *settings) setRate(rate any) {
+	switch rate := rate.(type) {
+	case string:
+		parsed, err := ParseRate(rate)
+		if err != nil {
+			s.wrong(err)
+			parsed = Unlimited // the error is enough; the rate is not used
+		}
+		s.rate = parsed
+	case Rate:
+		s.rate = rate
+	case RateFunc:
+		s.rateOf = rate
+	case func(*Request) (Rate, error):
+		s.rateOf = rate
+	}
+	if s.rateOf == nil && s.rate.IsZero() {
+		if _, isRate := rate.(Rate); !isRate {
+			s.rate = Unlimited
+			s.refuse("the rate function is nil; give a function, a Rate or text such as \"100/min\"")
+		}
+	}
+}
+
+// UID returns the name given to [New].
+func (t *Throttle) UID() string { return t.settings.Load().uid }
+
+// For returns the throttle as it applies to a request. The Request is not
+// changed except for what is remembered in it.
+func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request: r} }
+
+// Key returns the throttle as it applies to an identity that the application
+// names, as "user:42". Identifiers make identities of the form "scheme:value",
+// and Key addresses the same counters: use [IdentityOf] to build one from text
+// that a client chose.
+func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id: identity} }
+
+// Refund gives n of the units back that res took, on the backend, key and rate
+// it took them under, whatever has been changed since. A result that took none,
+// as one that repeats an outer use (see [Limiter]), or whose units
+// [Verdict.Refund] has given back, is left alone. A Result does not remember what was refunded: see to it that calls don't add up to more than
+// it took. It runs on a context detached from ctx's end, with its own
+// bound of five seconds. The error wraps [ErrUsage] for an n below 0 or above
+// the cost of res, or a result of another throttle; else the backend's.
+func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
+	switch {
+	case n < 0 || n > res.cost && res.charged():
+		return fmt.Errorf("%w: Refund of %d units; accepted is 0 to the %d that were taken", ErrUsage, n, res.cost)
+	case res.settings == nil || res.settings.owner != t:
+		return fmt.Errorf("%w: Refund on throttle %q of a result of %q", ErrUsage, t.UID(), res.UID())
+	case n == 0 || !res.charged():
+		return nil
+	}
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
+	_, err := res.giveBack(ctx, n)
+	return err
+}
+
+// afterwardsTimeout bounds calls that finish a request's business once the
+// request itself may be gone.
+const afterwardsTimeout = 5 * time.Second
+
+// afterwards is the context of such calls.
+func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), afterwardsTimeout)
+}
+
+// giveBack gives n units back that r took, and returns how the key stands then.
+func (r *Result) giveBack(ctx context.Context, n int64) (Decision, error) {
+	ops, out := []Op{r.op(-n)}, make([]Decision, 1)
+	err := r.settings.backend.Take(ctx, ops, out)
+	return out[0], err
+}
+
+// op is a draw of cost units where r drew.
+func (r *Result) op(cost int64) Op {
+	return Op{
+		Key:      Key{Scope: r.settings.scope, ID: r.id},
+		Strategy: r.settings.strategy,
+		Draw:     Draw{Rate: r.Rate(), Cost: cost, TakenAt: r.At, Class: r.class},
+	}
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	traffikredis "github.com/traffik-go/traffik/backends/redis"
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// redisBackend is a Redis backend that owns its client.
+type redisBackend struct {
+	*traffikredis.Backend
+	client *redis.Client
+}
+
+func newRedis(url string) (traffik.Backend, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil { // it may hold a password, and is not repeated
+		return nil, fmt.Errorf("BACKEND is no address of Redis: %w; accepted is redis://[user:password@]host:port[/db]", err)
+	}
+	client := redis.NewClient(options)
+	backend, err := traffikredis.New(client, traffikredis.WithNamespace("demo"))
+	if err != nil {
+		return nil, err
+	}
+	return &redisBackend{Backend: backend, client: client}, nil
+}
+
+// Close ends the backend and then its client.
+func (b *redisBackend) Close() error {
+	return errors.Join(b.Backend.Close(), b.client.Close())
+}

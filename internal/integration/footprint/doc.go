@@ -1,0 +1,2 @@
+// Package footprint measures what a key costs in memory.
+package footprint

@@ -1,0 +1,90 @@
+package memcachedtest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/internal/integration/servers"
+)
+
+// Counted where they happen, at the socket: two round trips for a draw, one for
+// what writes nothing.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	p := newTap(t, servers.Memcached(t).Addr)
+	b := newBackend(t, clientOf(t, p.addr))
+	want := func(what, verbsWanted string) {
+		t.Helper()
+		if got := verbs(p.said()); got != verbsWanted {
+			t.Errorf("%s says %q, want %q", what, got, verbsWanted)
+		}
+	}
+	draw := opOf("caller", 3)
+	take(t, b, draw)
+	want("the first draw", "gets add")
+	draw.Draw.Cost = 2
+	take(t, b, draw)
+	want("another draw", "gets cas")
+	take(t, b, draw)
+	want("a denied draw", "gets")
+	wantLeft(t, b, "caller", 0)
+	want("Peek", "gets")
+	if _, _, err := b.ReadStates(t.Context(), []traffik.Key{draw.Key, opOf("x", 1).Key}, nil); err != nil {
+		t.Error(err)
+	}
+	want("ReadStates", "gets")
+	take(t, b, opOf("x", 1), opOf("y", 1))
+	want("two draws at once", "gets add add")
+	take(t, b, opOf("x", 1), draw)
+	want("two draws of which one is denied", "gets")
+	gift := opOf("x", -1)
+	take(t, b, gift)
+	want("a gift that leaves nothing", "gets cas")
+	take(t, b, gift)
+	want("a gift to nobody", "gets")
+	if err := b.Reset(t.Context(), draw.Key); err != nil {
+		t.Error(err)
+	}
+	want("Reset", "delete")
+}
+
+// The generation comes with the items and costs no trip of its own.
+func TestGenerationIsReadWithTheItems(t *testing.T) {
+	t.Parallel()
+	p := newTap(t, servers.Memcached(t).Addr)
+	b := newBackend(t, clientOf(t, p.addr))
+	if err := b.ResetNamespace(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.said()
+	take(t, b, opOf("caller", 1))
+	said := p.said()
+	if verbs(said) != "gets add" {
+		t.Errorf("a draw after ResetNamespace says %q", said)
+	}
+	if keys := strings.Fields(said[0])[1:]; len(keys) != 2 || !slices.ContainsFunc(keys, func(key string) bool { return strings.HasSuffix(key, "~generation") }) {
+		t.Errorf("it reads %q, want the item and the generation", keys)
+	}
+}
+
+// A gift that leaves a key as if untouched deletes it, and nothing else: not
+// with a command that would take another's draw along.
+func TestEmptyKeyIsGone(t *testing.T) {
+	t.Parallel()
+	s := servers.Memcached(t)
+	client := newClient(t, s)
+	p := newTap(t, s.Addr)
+	b := newBackend(t, clientOf(t, p.addr))
+	take(t, b, opOf("caller", 2))
+	name := strings.Fields(p.said()[1])[1]
+	if _, err := client.Get(name); err != nil {
+		t.Fatalf("after a draw: %v", err)
+	}
+	take(t, b, opOf("caller", -2))
+	if item, err := client.Get(name); err == nil {
+		t.Errorf("after all was given back the item holds %x", item.Value)
+	}
+	wantLeft(t, b, "caller", 5)
+}

@@ -1,0 +1,195 @@
+package redistest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	traffikredis "github.com/traffik-go/traffik/backends/redis"
+	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/internal/integration/servers"
+)
+
+// in is a draw of cost units, of ten in a long time, by id on throttle uid.
+func in(uid, id string, cost int64) traffik.Op {
+	return traffik.Op{
+		Key: traffik.Key{Scope: traffik.ScopeOf(uid, "x"), ID: id}, Strategy: traffik.FixedWindow{},
+		Draw: traffik.Draw{Rate: traffik.Per(10, 10_000*time.Hour), Cost: cost},
+	}
+}
+
+func take(t *testing.T, backend traffik.Backend, ops ...traffik.Op) []traffik.Decision {
+	t.Helper()
+	out := make([]traffik.Decision, len(ops))
+	if err := backend.Take(t.Context(), ops, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func left(t *testing.T, backend traffik.Backend, op traffik.Op) int64 {
+	t.Helper()
+	op.Draw.Cost = 0
+	out := make([]traffik.Decision, 1)
+	if err := backend.Peek(t.Context(), []traffik.Op{op}, out); err != nil {
+		t.Fatal(err)
+	}
+	return out[0].Remaining
+}
+
+// TestSeveralSlots: a Take over slots of several servers draws all or gives back,
+// gifts only when all have drawn, and answers as one that is atomic.
+func TestSeveralSlots(t *testing.T) {
+	t.Parallel()
+	client := newClusterClient(t, servers.RedisCluster(t).Addrs())
+	t.Run("a denial", func(t *testing.T) {
+		backend := newBackend(t, client)
+		take(t, backend, in("u", "a", 3), in("u", "b", 10), in("u", "c", 1))
+		advisory := in("u", "d", 1)
+		advisory.Advisory = true
+		out := take(t, backend, in("u", "a", 2), in("u", "b", 1), in("u", "c", -1), advisory, in("v", "a", 2))
+		for i, want := range []int64{7, 0, 9, 10, 10} {
+			if out[i].Remaining != want || out[i].Allowed != (i != 1) {
+				t.Errorf("op %d: %+v, want %d remaining", i, out[i], want)
+			}
+		}
+		for i, op := range []traffik.Op{in("u", "a", 0), in("u", "b", 0), in("u", "c", 0), in("u", "d", 0), in("v", "a", 0)} {
+			if got, want := left(t, backend, op), out[i].Remaining; got != want {
+				t.Errorf("op %d: %d remain afterwards, want %d", i, got, want)
+			}
+		}
+	})
+	t.Run("an advisory denial and gifts", func(t *testing.T) {
+		backend := newBackend(t, client)
+		take(t, backend, in("u", "a", 3), in("u", "b", 10))
+		full := in("u", "b", 1)
+		full.Advisory = true
+		out := take(t, backend, full, in("u", "c", 2), in("u", "a", -3))
+		if out[0].Allowed || out[1].Remaining != 8 || out[2].Remaining != 10 {
+			t.Errorf("%+v, want only the advisory op denied", out)
+		}
+	})
+	t.Run("the caller leaves in between", func(t *testing.T) { testLeavesInBetween(t, client) })
+	t.Run("peeks", func(t *testing.T) {
+		backend := newBackend(t, client)
+		take(t, backend, in("u", "a", 3), in("u", "b", 10))
+		out := make([]traffik.Decision, 3)
+		if err := backend.Peek(t.Context(), []traffik.Op{in("u", "a", 2), in("u", "b", 1), in("u", "c", 4)}, out); err != nil {
+			t.Fatal(err)
+		}
+		if out[0].Remaining != 7 || out[1].Allowed || out[2].Remaining != 10 {
+			t.Errorf("%+v, want looks beside a denial", out)
+		}
+	})
+}
+
+// testLeavesInBetween: the caller's context ends after one place has drawn and
+// before another denies. The draw is given back, once.
+func testLeavesInBetween(t *testing.T, client *redis.ClusterClient) {
+	t.Helper()
+	namespace := rand.Text()
+	backend := newBackend(t, client, traffikredis.WithNamespace(namespace))
+	take(t, backend, in("u", "a", 3), in("u", "b", 10))
+	ctx, cancel := context.WithCancel(t.Context())
+	drawn, hold := make(chan struct{}), make(chan struct{})
+	slow := &slowStrategy{first: func() {
+		close(drawn)
+		<-hold
+	}}
+	last := in("u", "b", 1)
+	last.Strategy = slow // decided in Go, and held up there
+	done := make(chan error, 1)
+	go func() { done <- backend.Take(ctx, []traffik.Op{in("u", "a", 2), last}, make([]traffik.Decision, 2)) }()
+	<-drawn
+	for left(t, backend, in("u", "a", 0)) != 5 {
+		time.Sleep(time.Millisecond) //nolint:forbidigo // until the real server has drawn
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the caller got %v", err)
+	}
+	close(hold)
+	if err := backend.Close(); err != nil { // waits for what goes on by itself
+		t.Fatal(err)
+	}
+	if got := left(t, newBackend(t, client, traffikredis.WithNamespace(namespace)), in("u", "a", 0)); got != 7 {
+		t.Errorf("%d remain after the draw was given back, want 7", got)
+	}
+}
+
+// TestGivenBackIntoItsOwnWindow: a window that began after the draw owes it
+// nothing.
+func TestGivenBackIntoItsOwnWindow(t *testing.T) {
+	t.Parallel()
+	client := newClusterClient(t, servers.RedisCluster(t).Addrs())
+	const start = traffik.Instant(1_700_000_040_000_000) // of a minute
+	backend, setNow := onClock(t, client)
+	setNow(start - 1)
+	minutely := in("u", "a", 3)
+	minutely.Draw.Rate = traffik.Per(10, time.Minute)
+	last := in("u", "b", 1)
+	last.Strategy = &slowStrategy{first: func() {
+		for left(t, backend, minutely) != 7 {
+			time.Sleep(time.Millisecond) //nolint:forbidigo // until the real server has drawn
+		}
+		setNow(start)
+		take(t, backend, minutely)
+	}}
+	if out := take(t, backend, minutely, last); out[1].Allowed {
+		t.Error("it was not denied")
+	}
+	if got := left(t, backend, minutely); got != 7 {
+		t.Errorf("%d left of the next minute, want 7", got)
+	}
+}
+
+// slowStrategy denies, after first was called.
+type slowStrategy struct{ first func() }
+
+func (*slowStrategy) ID() string { return "redistest_slow.1" }
+
+func (s *slowStrategy) Decide(dst, _ []byte, d *traffik.Draw) ([]byte, traffik.Decision) {
+	s.first()
+	return dst, traffik.Decision{Limit: 10, RetryAfter: time.Hour, ResetAfter: time.Hour, At: d.Now}
+}
+
+// keyShape is namespace:{identity}!scope.
+var keyShape = regexp.MustCompile(`^app%20%7B1%7D%0A:\{([^{}!\s]+)\}!([^{}!\s]+|![^{}!\s]+)$`)
+
+// TestKeysShareASlot: all throttles of a caller lie in one slot whatever the
+// caller is called, and nothing a caller sends stands bare in a key.
+func TestKeysShareASlot(t *testing.T) {
+	t.Parallel()
+	client := newClient(t, servers.Redis(t, servers.Own()).Addr)
+	backend := newBackend(t, client, traffikredis.WithNamespace("app {1}\n"))
+	ids := []string{"", "a b", "{x}y", "}{", "\r\nFLUSHALL\r\n", "é", "a%20b", "#hash", "!", "user:42"}
+	for _, id := range ids {
+		take(t, backend, in("one two", id, 1), in("two}", id, 1))
+	}
+	keys, err := client.Keys(t.Context(), "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := map[string]int{}
+	for _, key := range keys {
+		parts := keyShape.FindStringSubmatch(key)
+		if parts == nil {
+			t.Errorf("the key %q is not of the documented form", key)
+			continue
+		}
+		tags[parts[1]]++
+	}
+	if len(tags) != len(ids) {
+		t.Errorf("%d hash tags for %d identities: %v", len(tags), len(ids), tags)
+	}
+	for tag, n := range tags {
+		if n != 2 {
+			t.Errorf("%d keys with the hash tag %q, want both throttles'", n, tag)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package websockets
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	gorilla "github.com/gorilla/websocket"
+
+	traffikws "github.com/traffik-go/traffik/adapters/websocket"
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// gorillaReader serves with gorilla's library, without an echo: prepare gets the
+// connection before it is wrapped, and what ends its reads is sent to ended.
+func gorillaReader(limit traffik.Limiter, prepare func(*gorilla.Conn), ended chan<- any, opts ...traffikws.Option) http.HandlerFunc {
+	upgrader := gorilla.Upgrader{}
+	return func(w http.ResponseWriter, r *http.Request) {
+		ws, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.Close() }()
+		defer func() {
+			if panicked := recover(); panicked != nil {
+				ended <- panicked
+			}
+		}()
+		prepare(ws)
+		conn := traffikws.WrapMessages(ws, traffikws.From(r), limit, opts...)
+		for err == nil {
+			_, _, err = conn.ReadMessage()
+		}
+		ended <- err
+	}
+}
+
+func dialGorilla(t *testing.T, handler http.Handler) *gorilla.Conn {
+	t.Helper()
+	ws, res, err := gorilla.DefaultDialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(serve(t, handler).URL, "http"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	t.Cleanup(func() { _ = ws.Close() })
+	return ws
+}
+
+// A peer over the limit that answers no close and moves the application's read
+// deadline with pongs is not read from for ever.
+func TestCloseDespitePongs(t *testing.T) {
+	t.Parallel()
+	limit, _ := newLimit(t, "1/h")
+	ended := make(chan any, 1)
+	peer := dialGorilla(t, gorillaReader(limit, func(ws *gorilla.Conn) {
+		alive := func(string) error { return ws.SetReadDeadline(time.Now().Add(time.Minute)) }
+		_ = alive("")
+		ws.SetPongHandler(alive)
+	}, ended, traffikws.WithMode(traffikws.Close())))
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.After(30 * time.Second); ; {
+		select {
+		case err := <-ended:
+			var denied *traffikws.DeniedError
+			if err, _ := err.(error); !errors.As(err, &denied) || !denied.Closed {
+				t.Errorf("ended by %v, want a DeniedError", err)
+			}
+			return
+		case <-deadline:
+			t.Fatal("the peer is still read from")
+		case <-ticker.C: // errors say that the server has closed
+			_ = peer.WriteMessage(gorilla.TextMessage, []byte("flood"))
+			_ = peer.WriteControl(gorilla.PongMessage, nil, time.Now().Add(time.Second))
+		}
+	}
+}
+
+// A handler that panics while a message is held does so in the application's
+// read, where the server recovers.
+func TestPanicOfAHandler(t *testing.T) {
+	t.Parallel()
+	limit := traffik.MustNew("held", "1/h", traffik.WithBackend(mustMemory(t)))
+	ended := make(chan any, 1)
+	peer := dialGorilla(t, gorillaReader(limit, func(ws *gorilla.Conn) {
+		ws.SetPingHandler(func(string) error { panic("in a handler") })
+	}, ended, traffikws.WithMode(traffikws.Delay(2*time.Hour))))
+	for range 2 {
+		if err := peer.WriteMessage(gorilla.TextMessage, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := peer.WriteControl(gorilla.PingMessage, nil, time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-ended:
+		if got != "in a handler" {
+			t.Errorf("ended by %v, want the panic", got)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nothing ended the read")
+	}
+}
+
+// An application that closes its connection ends a read whose message is held.
+func TestCloseWhileHeld(t *testing.T) {
+	t.Parallel()
+	limit := traffik.MustNew("held", "1/h", traffik.WithBackend(mustMemory(t)))
+	ended, conns := make(chan any, 1), make(chan *gorilla.Conn, 1)
+	peer := dialGorilla(t, gorillaReader(limit, func(ws *gorilla.Conn) {
+		pinged := ws.PingHandler()
+		ws.SetPingHandler(func(data string) error {
+			conns <- ws // all before it was read
+			return pinged(data)
+		})
+	}, ended, traffikws.WithMode(traffikws.Delay(2*time.Hour))))
+	for range 3 {
+		if err := peer.WriteMessage(gorilla.TextMessage, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := peer.WriteControl(gorilla.PingMessage, nil, time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	_ = (<-conns).Close()
+	select {
+	case err := <-ended:
+		if err, _ := err.(error); err == nil {
+			t.Errorf("ended by %v, want the error of the connection", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the read goes on")
+	}
+}
+
+// Under Delay the end of a read's context ends the read alone, also when nothing
+// is held: coder's library would end the connection.
+func TestReadsEndWithoutTheConnection(t *testing.T) {
+	t.Parallel()
+	limit, _ := newLimit(t, "100/h")
+	first, second := make(chan error, 1), make(chan error, 1)
+	c := dial(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.CloseNow() }()
+		conn := traffikws.Wrap(ws, traffikws.From(r), limit, traffikws.WithMode(traffikws.Delay(0)))
+		ctx, cancel := context.WithTimeout(r.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, _, err = conn.Read(ctx)
+		first <- err
+		_, _, err = conn.Read(r.Context())
+		second <- err
+	})))
+	if err := <-first; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the first read: %v, want the end of its context", err)
+	}
+	c.say("hello")
+	if err := <-second; err != nil {
+		t.Errorf("the second read: %v, want the message", err)
+	}
+}

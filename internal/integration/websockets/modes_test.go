@@ -1,0 +1,439 @@
+package websockets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	gorilla "github.com/gorilla/websocket"
+
+	traffikws "github.com/traffik-go/traffik/adapters/websocket"
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// hearAll is what is left to hear until the connection ends.
+func (c *client) hearAll() (heard []string) {
+	c.Helper()
+	for deadline := time.After(20 * time.Second); ; {
+		select {
+		case message, ok := <-c.heard:
+			if !ok {
+				return heard
+			}
+			heard = append(heard, message)
+		case <-deadline:
+			c.Fatalf("the connection did not end; heard %q", heard)
+		}
+	}
+}
+
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	for name, handler := range servers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit, clock := newLimit(t, "1/10s")
+			c := dial(t, serve(t, handler(limit, traffikws.WithMode(traffikws.Drop()))))
+			c.say("1", "2", "3")
+			if got := c.hear(); got != "1" {
+				t.Errorf("heard %q, want the first message", got)
+			}
+			c.ping()
+			clock.Advance(10 * time.Second)
+			c.say("4")
+			if got := c.hear(); got != "4" {
+				t.Errorf("heard %q, want nothing between the first and the fourth", got)
+			}
+		})
+	}
+}
+
+// The peer sees status 1008 and its reason, however much it was sending.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	for name, handler := range servers {
+		for mode, c := range map[string]struct {
+			mode          traffikws.Mode
+			echo, notices int
+		}{"at once": {traffikws.Close(), 2, 0}, "at the third": {traffikws.CloseAfter(3), 2, 1}} {
+			t.Run(name+" "+mode, func(t *testing.T) {
+				t.Parallel()
+				limit, _ := newLimit(t, "2/10s")
+				peer := dial(t, serve(t, handler(limit, traffikws.WithMode(c.mode))))
+				for range 1000 {
+					if peer.ws.Write(t.Context(), websocket.MessageText, []byte("flood")) != nil {
+						break // closed already
+					}
+				}
+				heard := peer.hearAll()
+				var closed websocket.CloseError
+				if !errors.As(peer.ended, &closed) || closed.Code != websocket.StatusPolicyViolation || closed.Reason != "rate limit exceeded" {
+					t.Errorf("the connection ended by %v, want a close with 1008", peer.ended)
+				}
+				if len(heard) != c.echo+c.notices {
+					t.Errorf("heard %q, want %d echoes and %d notices", heard, c.echo, c.notices)
+				}
+			})
+		}
+	}
+}
+
+// The reason of the close arrives at a peer that goes on sending and reads late:
+// the connection is not reset beneath it.
+func TestCloseOfALateReader(t *testing.T) {
+	t.Parallel()
+	for name, handler := range servers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit, _ := newLimit(t, "1/10s")
+			server := serve(t, handler(limit, traffikws.WithMode(traffikws.Close())))
+			ws, _, err := websocket.Dial(t.Context(), server.URL, nil) //nolint:bodyclose // coder: it need not be closed
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = ws.CloseNow() }()
+			for i := range 20 {
+				if err := ws.Write(t.Context(), websocket.MessageText, []byte("x")); err != nil {
+					t.Fatalf("message %d: %v", i, err)
+				}
+				time.Sleep(20 * time.Millisecond) //nolint:forbidigo // the close comes after the second
+			}
+			if _, _, err := ws.Read(t.Context()); err != nil {
+				t.Errorf("the echo of the first message: %v", err)
+			}
+			if _, _, err := ws.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+				t.Errorf("the connection ended by %v, want a close with 1008", err)
+			}
+		})
+	}
+}
+
+// Outbound messages over their limit are not sent, and the application is told.
+func TestOutbound(t *testing.T) {
+	t.Parallel()
+	for name, handler := range servers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit, _ := newLimit(t, "100/h")
+			out, _ := newLimit(t, "2/h")
+			closing := dial(t, serve(t, handler(limit, traffikws.WithOutbound(out, traffikws.Close()))))
+			closing.say("1", "2", "3")
+			if heard := closing.hearAll(); !slices.Equal(heard, []string{"1", "2"}) || websocket.CloseStatus(closing.ended) != websocket.StatusPolicyViolation {
+				t.Errorf("heard %q and then %v, want two echoes and 1008", heard, closing.ended)
+			}
+		})
+	}
+}
+
+// A limit for each connection, besides one for all of an address.
+func TestLimitsTogether(t *testing.T) {
+	t.Parallel()
+	for name, handler := range servers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			memory := mustMemory(t)
+			each := traffik.MustNew("each", "2/d", traffik.WithBackend(memory), traffik.WithIdentifier(traffikws.ByConnection()))
+			all := traffik.MustNew("all", "3/d", traffik.WithBackend(memory))
+			server := serve(t, handler(traffik.All(each, all)))
+			for i, want := range []int{2, 1, 0} {
+				c := dial(t, server)
+				c.say("x", "x", "x")
+				for range want {
+					if got := c.hear(); got != "x" {
+						t.Errorf("connection %d heard %q, want %d echoes", i, got, want)
+					}
+				}
+				if got := c.hear(); !strings.Contains(got, "rate_limit") {
+					t.Errorf("connection %d heard %q, want a notice", i, got)
+				}
+			}
+		})
+	}
+}
+
+// pinging are servers that echo under [traffikws.Delay] and send a ping each
+// second, and end a connection whose pong is missing for three.
+var pinging = map[string]func(t *testing.T, limit traffik.Limiter) http.HandlerFunc{
+	"coder":   coderPinging,
+	"gorilla": gorillaPinging,
+}
+
+const pongWait = 3 * time.Second
+
+func coderPinging(t *testing.T, limit traffik.Limiter) http.HandlerFunc {
+	t.Helper()
+	return func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.CloseNow() }()
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		go everySecond(ctx, func() bool {
+			waiting, cancel := context.WithTimeout(ctx, pongWait)
+			defer cancel()
+			err := ws.Ping(waiting)
+			if err != nil && ctx.Err() == nil {
+				t.Errorf("the server missed a pong: %v", err)
+			}
+			return err == nil
+		})
+		conn := traffikws.Wrap(ws, traffikws.From(r), limit, traffikws.WithMode(traffikws.Delay(0)))
+		for {
+			kind, data, err := conn.Read(ctx)
+			if err != nil || conn.Write(ctx, kind, data) != nil {
+				return
+			}
+		}
+	}
+}
+
+func gorillaPinging(t *testing.T, limit traffik.Limiter) http.HandlerFunc {
+	t.Helper()
+	upgrader := gorilla.Upgrader{}
+	return func(w http.ResponseWriter, r *http.Request) {
+		ws, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.Close() }()
+		alive := func(string) error { return ws.SetReadDeadline(time.Now().Add(pongWait)) }
+		_ = alive("")
+		ws.SetPongHandler(alive)
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		go everySecond(ctx, func() bool {
+			return ws.WriteControl(gorilla.PingMessage, nil, time.Now().Add(pongWait)) == nil
+		})
+		conn := traffikws.WrapMessages(ws, traffikws.From(r), limit, traffikws.WithMode(traffikws.Delay(0)))
+		for {
+			kind, data, err := conn.ReadMessage()
+			if err != nil || conn.WriteMessage(kind, data) != nil {
+				return
+			}
+		}
+	}
+}
+
+func everySecond(ctx context.Context, do func() bool) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if !do() {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// pingEverySecond has the client wait for a pong each second, until stop.
+func (c *client) pingEverySecond() (stop func()) {
+	ctx, cancel := context.WithCancel(c.Context())
+	pings := make(chan struct{})
+	go func() {
+		defer close(pings)
+		everySecond(ctx, func() bool {
+			waiting, cancel := context.WithTimeout(ctx, pongWait)
+			defer cancel()
+			err := c.ws.Ping(waiting)
+			if err != nil && ctx.Err() == nil {
+				c.Errorf("the client missed a pong: %v", err)
+			}
+			return err == nil
+		})
+	}()
+	return func() {
+		cancel()
+		<-pings
+	}
+}
+
+// Messages that are held for longer than either side waits for a pong: both
+// sides get theirs, and every message comes, in order.
+func TestDelayWithPings(t *testing.T) {
+	t.Parallel()
+	for name, handler := range pinging {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit := traffik.MustNew("held", "1/2s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{}))
+			c := dial(t, serve(t, handler(t, limit)))
+			sent := strings.Fields("1 2 3 4 5")
+			c.say(sent...)
+			stop := c.pingEverySecond()
+			var heard []string
+			for range sent {
+				heard = append(heard, c.hear())
+			}
+			stop()
+			if !slices.Equal(heard, sent) {
+				t.Errorf("heard %q, want %q", heard, sent)
+			}
+		})
+	}
+}
+
+// A backlog longer than what is read ahead, with pings of both sides each second,
+// comes whole and in order.
+func TestDelayOfABacklogWithPings(t *testing.T) {
+	t.Parallel()
+	for name, handler := range pinging {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const messages = 500
+			limit := traffik.MustNew("held", "150/s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{Burst: 1}))
+			c := dial(t, serve(t, handler(t, limit)))
+			stop := c.pingEverySecond()
+			defer stop()
+			go func() {
+				for i := range messages {
+					if err := c.ws.Write(t.Context(), websocket.MessageText, fmt.Append(nil, i)); err != nil {
+						t.Errorf("message %d: %v", i, err)
+						return
+					}
+				}
+			}()
+			for i := range messages {
+				if got := c.hear(); got != fmt.Sprint(i) {
+					t.Fatalf("heard %q, want %d", got, i)
+				}
+			}
+		})
+	}
+}
+
+// What a peer has sent before it closed is delivered, each message in its turn,
+// and then the close.
+func TestDelayDeliversWhatCameBeforeTheClose(t *testing.T) {
+	t.Parallel()
+	for name, reader := range map[string]func(traffik.Limiter, func(string), chan<- error) http.HandlerFunc{"coder": coderReader, "gorilla": gorillaReaderOf} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit := traffik.MustNew("held", "5/s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{Burst: 1}))
+			var heard []string
+			ended := make(chan error, 1)
+			c := dial(t, serve(t, reader(limit, func(message string) { heard = append(heard, message) }, ended)))
+			sent := strings.Fields("1 2 3 4 5")
+			c.say(sent...)
+			if err := c.ws.Close(websocket.StatusNormalClosure, ""); err != nil {
+				t.Errorf("closing: %v", err)
+			}
+			select {
+			case err := <-ended:
+				if websocket.CloseStatus(err) != websocket.StatusNormalClosure && !gorilla.IsCloseError(err, gorilla.CloseNormalClosure) {
+					t.Errorf("ended by %v, want the close", err)
+				}
+				if !slices.Equal(heard, sent) {
+					t.Errorf("delivered %q, want %q", heard, sent)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("the reads did not end")
+			}
+		})
+	}
+}
+
+func coderReader(limit traffik.Limiter, deliver func(string), ended chan<- error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.CloseNow() }()
+		conn := traffikws.Wrap(ws, traffikws.From(r), limit, traffikws.WithMode(traffikws.Delay(0)))
+		for {
+			_, data, err := conn.Read(r.Context())
+			if err != nil {
+				ended <- err
+				return
+			}
+			deliver(string(data))
+		}
+	}
+}
+
+func gorillaReaderOf(limit traffik.Limiter, deliver func(string), ended chan<- error) http.HandlerFunc {
+	upgrader := gorilla.Upgrader{}
+	return func(w http.ResponseWriter, r *http.Request) {
+		ws, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.Close() }()
+		conn := traffikws.WrapMessages(ws, traffikws.From(r), limit, traffikws.WithMode(traffikws.Delay(0)))
+		for {
+			_, data, err := conn.ReadMessage()
+			if err != nil {
+				ended <- err
+				return
+			}
+			deliver(string(data))
+		}
+	}
+}
+
+// Prepared messages of gorilla's library are limited by what they were made of.
+func TestWritePrepared(t *testing.T) {
+	t.Parallel()
+	limit, _ := newLimit(t, "10/h", traffik.WithCostFunc(traffikws.CostBySize(1)))
+	news := []byte("12345678")
+	prepared, err := gorilla.NewPreparedMessage(gorilla.TextMessage, news)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := make(chan error, 2)
+	upgrader := gorilla.Upgrader{}
+	c := dial(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.Close() }()
+		conn := traffikws.WrapMessages(ws, traffikws.From(r), limit, traffikws.WithOutbound(limit, traffikws.Notify()))
+		for range 2 {
+			results <- traffikws.WritePrepared(conn, prepared, traffikws.Message{Type: gorilla.TextMessage, Data: news})
+		}
+	})))
+	if got := c.hear(); got != string(news) {
+		t.Errorf("heard %q, want the prepared message", got)
+	}
+	var denied *traffikws.DeniedError
+	if first, second := <-results, <-results; first != nil || !errors.As(second, &denied) {
+		t.Errorf("the writes: %v, %v; want the second denied", first, second)
+	}
+}
+
+// A burst longer than what is read ahead comes whole and in order.
+func TestDelayOfABurst(t *testing.T) {
+	t.Parallel()
+	for name, handler := range servers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit := traffik.MustNew("held", "1000/s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{}))
+			c := dial(t, serve(t, handler(limit, traffikws.WithMode(traffikws.Delay(0)))))
+			go func() {
+				for i := range 1000 {
+					if err := c.ws.Write(t.Context(), websocket.MessageText, fmt.Append(nil, i)); err != nil {
+						t.Errorf("message %d: %v", i, err)
+						return
+					}
+				}
+			}()
+			for i := range 1000 {
+				if got := c.hear(); got != fmt.Sprint(i) {
+					t.Fatalf("heard %q, want %d", got, i)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,100 @@
+package websockets
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	gorilla "github.com/gorilla/websocket"
+
+	traffikws "github.com/traffik-go/traffik/adapters/websocket"
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// closingServers deliver into got and close 1.5 s after the first message, in
+// each way that the application has; the peer answers the close.
+func closingServers(limit traffik.Limiter, got chan<- string) map[string]http.HandlerFunc {
+	const rest = 1500 * time.Millisecond
+	mode := traffikws.WithMode(traffikws.Delay(0))
+	coder := func(w http.ResponseWriter, r *http.Request) {
+		defer close(got)
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.CloseNow() }()
+		conn := traffikws.Wrap(ws, traffikws.From(r), limit, mode)
+		for closes := false; ; closes = true {
+			_, data, err := conn.Read(r.Context())
+			if err != nil {
+				got <- err.Error()
+				return
+			}
+			got <- string(data)
+			if !closes {
+				time.AfterFunc(rest, func() { _ = conn.Close(1000, "bye") })
+			}
+		}
+	}
+	goodbye := gorilla.FormatCloseMessage(1000, "bye")
+	style := func(end func(*traffikws.MessageConn)) http.HandlerFunc {
+		var upgrader gorilla.Upgrader
+		return func(w http.ResponseWriter, r *http.Request) {
+			defer close(got)
+			ws, err := upgrader.Upgrade(w, r, nil)
+			if err != nil {
+				return
+			}
+			defer func() { _ = ws.Close() }()
+			conn := traffikws.WrapMessages(ws, traffikws.From(r), limit, mode)
+			for closes := false; ; closes = true {
+				_, data, err := conn.ReadMessage()
+				if err != nil {
+					got <- err.Error()
+					return
+				}
+				got <- string(data)
+				if !closes {
+					time.AfterFunc(rest, func() { end(conn) })
+				}
+			}
+		}
+	}
+	return map[string]http.HandlerFunc{
+		"coder": coder,
+		"gorilla by WriteControl": style(func(c *traffikws.MessageConn) {
+			_ = c.WriteControl(gorilla.CloseMessage, goodbye, time.Now().Add(time.Second))
+		}),
+		"gorilla by WriteMessage": style(func(c *traffikws.MessageConn) { _ = c.WriteMessage(gorilla.CloseMessage, goodbye) }),
+		"gorilla by Close":        style(func(c *traffikws.MessageConn) { _ = c.Close() }),
+	}
+}
+
+// A close that the application starts ends the holds: the peer's answer is no close
+// of its own, after which what it had sent would still be delivered.
+func TestOwnCloseEndsHolds(t *testing.T) {
+	t.Parallel()
+	for name := range closingServers(nil, nil) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit := traffik.MustNew("held", "1/s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{}))
+			got := make(chan string, 10)
+			c := dial(t, serve(t, closingServers(limit, got)[name]))
+			for i := range 6 {
+				c.say(fmt.Sprint(i))
+			}
+			var all []string
+			var last time.Time
+			start := time.Now()
+			for message := range got {
+				all, last = append(all, message), time.Now()
+			}
+			// Two within 1.5 s, and the error at once.
+			if took := last.Sub(start); len(all) != 3 || took > 2500*time.Millisecond {
+				t.Errorf("%q after %v, want two messages and the error of the close after 1.5 s", all, took)
+			}
+		})
+	}
+}
