@@ -7,10 +7,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
-	hostconfig "github.com/moby/moby/api/types/container"
+	dockercontainer "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/log"
@@ -69,6 +68,7 @@ func provide(image string, pull bool) error {
 type container struct {
 	image     string
 	binary    string
+	dir       string // what it sees as containerDir
 	programOf func(dir string) program
 
 	ctr   *testcontainers.DockerContainer
@@ -80,16 +80,18 @@ func (c *container) start(ctx context.Context) error {
 		return c.ctr.Start(ctx)
 	}
 	prog := c.programOf(containerDir)
-	opts := []testcontainers.ContainerCustomizer{
-		// The image's own entrypoint would change users, whose files we could not write.
-		testcontainers.WithEntrypoint(c.binary),
-		testcontainers.WithCmd(prog.args...),
-		testcontainers.WithHostConfigModifier(func(host *hostconfig.HostConfig) { host.NetworkMode = "host" }),
+	if err := prog.write(c.dir); err != nil {
+		return err
 	}
-	for name, text := range prog.files {
-		opts = append(opts, testcontainers.WithFiles(testcontainers.ContainerFile{
-			Reader: strings.NewReader(text), ContainerFilePath: containerDir + "/" + name, FileMode: 0o666,
-		}))
+	opts := []testcontainers.ContainerCustomizer{
+		// An image's own entrypoint and user would not reach our files.
+		testcontainers.WithEntrypoint(c.binary),
+		testcontainers.WithConfigModifier(func(config *dockercontainer.Config) { config.User = "0" }),
+		testcontainers.WithCmd(prog.args...),
+		testcontainers.WithHostConfigModifier(func(host *dockercontainer.HostConfig) {
+			host.NetworkMode = "host"
+			host.Binds = []string{c.dir + ":" + containerDir + ":z"} // z: also where SELinux guards the host's files
+		}),
 	}
 	ctr, err := testcontainers.Run(ctx, c.image, opts...)
 	c.ctr = ctr
@@ -106,7 +108,7 @@ func (c *container) post() error {
 	if err != nil {
 		return nil //nolint:nilerr // without the command a test binary that is killed leaves its containers behind
 	}
-	c.guard, err = newGuard(docker, "rm", "--force", "--volumes", c.ctr.GetContainerID())
+	c.guard, err = newGuard(c.dir, docker, "rm", "--force", "--volumes", c.ctr.GetContainerID())
 	return err
 }
 

@@ -5,16 +5,18 @@ import (
 	"os/exec"
 )
 
-// guard is a process that runs a command as soon as this one is gone, however
-// it ended: a panic, a timeout of go test or kill -9 run no cleanup.
+// guard is a process that ends a server and removes its directory as soon as
+// this one is gone, however it ended: a panic, a timeout of go test or kill -9
+// run no cleanup.
 type guard struct {
 	cmd   *exec.Cmd
 	alive io.Closer // the guard reads the other end, which ends with this process
 }
 
-// newGuard posts a guard over what command would end.
-func newGuard(command ...string) (*guard, error) {
-	cmd := exec.Command("sh", append([]string{"-c", `read -r _; exec "$@" >/dev/null 2>&1`, "sh"}, command...)...) //nolint:gosec,noctx // it ends with dismiss
+// newGuard posts a guard over a server that command would end.
+func newGuard(dir string, command ...string) (*guard, error) {
+	const script = `read -r _; dir=$1; shift; "$@" >/dev/null 2>&1; rm -rf "$dir"`
+	cmd := exec.Command("sh", append([]string{"-c", script, "sh", dir}, command...)...) //nolint:gosec,noctx // it ends with dismiss
 	alive, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package servers
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -123,9 +124,9 @@ func (k *kind) launch(t testing.TB, programOf func(port int, dir string) program
 	defer cancel()
 	for range startAttempts {
 		s := &Server{From: from.String(), t: t, kind: k}
-		if err = s.on(ctx, from, t.TempDir(), programOf); err == nil {
+		if err = s.on(ctx, from, programOf); err == nil {
 			t.Cleanup(func() {
-				if err := s.run.remove(); err != nil {
+				if err := s.remove(); err != nil {
 					t.Errorf("servers: remove %s: %v", s.Addr, err)
 				}
 			})
@@ -136,16 +137,21 @@ func (k *kind) launch(t testing.TB, programOf func(port int, dir string) program
 }
 
 // on starts the server on a new port; what failed to start is removed.
-func (s *Server) on(ctx context.Context, from source, dir string, programOf func(port int, dir string) program) error {
+func (s *Server) on(ctx context.Context, from source, programOf func(port int, dir string) program) error {
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	s.run = from.runner(s.kind.binary, dir, func(dir string) program { return programOf(port, dir) })
-	if err := s.up(ctx); err != nil {
-		_ = s.run.remove()
+	s.dir, err = newDir()
+	if err != nil {
 		return err
+	}
+	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	s.run = from.runner(s.kind.binary, s.dir, func(dir string) program { return programOf(port, dir) })
+	if err := s.up(ctx); err != nil {
+		return errors.Join(err, s.remove())
 	}
 	return nil
 }
+
+func (s *Server) remove() error { return errors.Join(s.run.remove(), os.RemoveAll(s.dir)) }

@@ -24,10 +24,8 @@ type process struct {
 
 func (p *process) start(context.Context) error {
 	prog := p.programOf(p.dir)
-	for name, text := range prog.files {
-		if err := writeNew(filepath.Join(p.dir, name), text); err != nil {
-			return err
-		}
+	if err := prog.write(p.dir); err != nil {
+		return err
 	}
 	p.log = filepath.Join(p.dir, "output.log")
 	log, err := os.Create(p.log)
@@ -46,7 +44,7 @@ func (p *process) start(context.Context) error {
 		defer close(done)
 		_ = cmd.Wait() // a killed server's exit code says nothing
 	}()
-	p.guard, err = newGuard("kill", "-9", strconv.Itoa(cmd.Process.Pid))
+	p.guard, err = newGuard(p.dir, "kill", "-9", strconv.Itoa(cmd.Process.Pid))
 	if err != nil {
 		return errors.Join(err, p.kill())
 	}
@@ -85,19 +83,6 @@ func (p *process) output() string {
 }
 
 func (p *process) remove() error { return p.kill() }
-
-// writeNew writes a file unless it is there: servers change their own.
-func writeNew(path, text string) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(text)
-	return errors.Join(err, file.Close())
-}
 
 func lastLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")

@@ -18,7 +18,7 @@ const (
 	clusterNodes   = 2 * clusterMasters
 	slots          = 16384
 	// groupTimeout bounds how long servers may take to find each other.
-	groupTimeout = 30 * time.Second
+	groupTimeout = time.Minute
 )
 
 // Cluster is a Redis Cluster of three masters with a replica each. A killed

@@ -44,6 +44,7 @@ type Server struct {
 
 	t    testing.TB
 	kind *kind
+	dir  string // removed with it
 	run  runner // nil for a server that the environment named
 }
 

@@ -3,10 +3,13 @@ package servers
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -71,6 +74,26 @@ func stat(t *testing.T, s *Server, group, name string) string {
 	}
 	t.Fatalf("no statistic %s: %v", name, lines.Err())
 	return ""
+}
+
+func TestServersKeepTheirFilesInMemory(t *testing.T) {
+	t.Parallel()
+	want := memoryFS
+	if probe, err := os.MkdirTemp(memoryFS, ""); err != nil {
+		want = filepath.Clean(os.TempDir()) // this system has no such place
+	} else if err := os.Remove(probe); err != nil {
+		t.Fatal(err)
+	}
+	var dir string
+	t.Run("server", func(t *testing.T) {
+		dir = Redis(t, Own()).dir
+		if filepath.Dir(dir) != want {
+			t.Errorf("its directory is %s, want it in %s", dir, want)
+		}
+	})
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the server's end %s is still there: %v", dir, err)
+	}
 }
 
 func TestServersHaveAddressesOfTheirOwn(t *testing.T) {
@@ -154,11 +177,13 @@ func TestServersDieWithTheTestBinary(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var servers []string
+	type started struct{ addr, dir string }
+	var servers []started
 	lines := bufio.NewScanner(out)
 	for len(servers) < 2 && lines.Scan() {
-		if addr, found := strings.CutPrefix(lines.Text(), "helper: "); found {
-			servers = append(servers, addr)
+		if line, found := strings.CutPrefix(lines.Text(), "helper: "); found {
+			addr, dir, _ := strings.Cut(line, " ")
+			servers = append(servers, started{addr, dir})
 		}
 	}
 	_ = cmd.Process.Kill()
@@ -166,14 +191,21 @@ func TestServersDieWithTheTestBinary(t *testing.T) {
 	if len(servers) != 2 {
 		t.Fatalf("the helper started %v", servers)
 	}
-	for _, addr := range servers {
+	for _, s := range servers {
 		eventually(t, func() error {
-			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.addr)
 			if err != nil {
 				return nil
 			}
 			_ = conn.Close()
-			return fmt.Errorf("the server at %s outlives its test binary", addr)
+			return fmt.Errorf("the server at %s outlives its test binary", s.addr)
+		})
+		eventually(t, func() error {
+			_, err := os.Stat(s.dir)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return fmt.Errorf("the directory %s outlives its test binary: %w", s.dir, err)
 		})
 	}
 }
@@ -182,7 +214,8 @@ func TestHelperThatIsKilled(t *testing.T) {
 	if os.Getenv("TRAFFIK_TEST_HELPER") == "" {
 		return // only TestServersDieWithTheTestBinary runs it, in a process of its own
 	}
-	fmt.Printf("helper: %s\n", Redis(t, Own()).Addr)
-	fmt.Printf("helper: %s\n", Memcached(t, Own()).Addr)
+	for _, s := range []*Server{Redis(t, Own()), Memcached(t, Own())} {
+		fmt.Printf("helper: %s %s\n", s.Addr, s.dir)
+	}
 	select {}
 }

@@ -32,7 +32,7 @@ func (s source) String() string {
 
 func (s source) runner(binary, dir string, programOf func(dir string) program) runner {
 	if s.image != "" {
-		return &container{image: s.image, binary: binary, programOf: programOf}
+		return &container{image: s.image, binary: binary, dir: dir, programOf: programOf}
 	}
 	return &process{binary: s.binary, dir: dir, programOf: programOf}
 }
@@ -84,11 +84,11 @@ func (k *kind) try(image string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	s := &Server{kind: k}
-	err := s.on(ctx, source{image: image}, "", func(port int, dir string) program {
+	err := s.on(ctx, source{image: image}, func(port int, dir string) program {
 		return program{args: k.args(port, dir)}
 	})
 	if err != nil {
 		return fmt.Errorf("the image %s: %w", image, err)
 	}
-	return s.run.remove()
+	return s.remove()
 }
