@@ -10,7 +10,10 @@ import (
 // ByParam makes an identifier from a path parameter, through
 // [Request.Source]: "param.tenant:acme". Where the router has not matched yet,
 // or the route has no such parameter, it is absent; the answer is never carried
-// over to a nested use. An empty name is an error wrapping [ErrConfig], kept.
+// over to a nested use. The parameter counts as the router tells it: chi and echo leave
+// "%61lice" escaped where the client has sent it so, and a handler that unescapes it
+// serves alice under several identities. Unescape it in a function given to [Identify]
+// then. An empty name is an error wrapping [ErrConfig], kept.
 func ByParam(name string) *Identifier {
 	return &Identifier{
 		scheme:      namedScheme("param", name),

@@ -60,6 +60,14 @@ type Router interface {
 	Route() string
 }
 
+// Detacher is an optional power of a [Source] over a native context that serves
+// other requests later, as those of many frameworks do. Detach returns what that
+// context knows now, as a Source that stays so; it is called while the request is
+// being served, by [Request.Detach].
+type Detacher interface {
+	Detach() Source
+}
+
 // Pattern returns the pattern that matched, from Route or from a Source that is
 // a [Router], "" if neither knows it.
 func (r *Request) Pattern() string {
@@ -106,11 +114,17 @@ func (r *Request) Continue(outer *Request) {
 }
 
 // Detach returns a copy of r with a memory of its own, for use after the request
-// or beside it, as by the messages of a connection: identities found so far are
-// known to it, the verdict is not.
+// or beside it, as by the messages of a connection or a job that was queued:
+// identities found so far are known to it, the verdict is not. It has no Writer, and
+// its Source is that of r as it stands; see [Detacher]. Call it while the request is
+// being served.
 func (r *Request) Detach() *Request {
 	d := new(Request)
 	*d = *r
+	d.Writer = nil
+	if source, ok := r.Source.(Detacher); ok {
+		d.Source = source.Detach()
+	}
 	known := r.attached()
 	d.own = attachment{}
 	d.shared = &d.own

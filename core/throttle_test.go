@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"sync"
@@ -525,6 +526,37 @@ func TestDetach(t *testing.T) {
 	v, err := throttle.Admit(t.Context(), d)
 	if err != nil || v.Shown().Remaining != 1 || calls != 1 || d.Path != "/ws" {
 		t.Errorf("%+v, %v after %d calls of the identifier; want a fourth charge and one call", v, err, calls)
+	}
+}
+
+// pooled is the context of a framework that uses it again.
+type pooled struct{ user string }
+
+func (p *pooled) Param(string) string { return p.user }
+func (p *pooled) Value(any) any       { return p.user }
+func (p *pooled) Detach() Source      { return traceless{p.user} }
+
+type traceless struct{ user string }
+
+func (s traceless) Param(string) string { return s.user }
+func (s traceless) Value(any) any       { return s.user }
+
+// A detached copy is of who asked then, whomever the framework serves since, and
+// writes to nobody.
+func TestDetachFromAFrameworkThatUsesItsContextAgain(t *testing.T) {
+	t.Parallel()
+	source := &pooled{"alice"}
+	rec := httptest.NewRecorder()
+	d := (&Request{Source: source, Writer: rec}).Detach()
+	source.user = "mallory"
+	for _, id := range []*Identifier{ByParam("user"), ByValue("user")} {
+		if got, err := id.Identity(d); err != nil || !strings.HasSuffix(got, ":alice") {
+			t.Errorf("it counts for %q, %v; want alice", got, err)
+		}
+	}
+	m, _ := newTestMemory(t)
+	if _, err := newTestThrottle(t, "5/h", WithBackend(m), WithIdentifier(ByParam("user"))).Admit(t.Context(), d); err != nil || len(rec.Header()) > 0 {
+		t.Errorf("error %v, headers %v of a response that may be over", err, rec.Header())
 	}
 }
 

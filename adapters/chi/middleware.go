@@ -52,6 +52,17 @@ func New(limit traffik.Limiter, opts ...Option) func(http.Handler) http.Handler 
 	return httptraffik.New(limit, append([]Option{httptraffik.ConvertWith((&mounts{}).convert)}, opts...)...)
 }
 
+// Detach returns who sent r, for use beyond its handler: for the messages of a
+// WebSocket connection accepted in it, for a job that it queues. The route and the path
+// parameters are those of chi, identities that middleware has found are known, and
+// nothing is charged yet. Its context has the values of r's and does not end with it.
+func Detach(r *http.Request) *traffik.Request {
+	r = r.WithContext(context.WithoutCancel(r.Context()))
+	e := httptraffik.Begin(nil, r)
+	new(mounts).convert(e, r)
+	return e.Request.Detach()
+}
+
 // VerdictFrom returns how the request of ctx was judged by all middleware it
 // has passed, the zero Verdict if by none.
 func VerdictFrom(ctx context.Context) traffik.Verdict { return httptraffik.VerdictFrom(ctx) }
@@ -68,6 +79,6 @@ func (m *mounts) convert(e *httptraffik.Exchange, r *http.Request) {
 	if chi.RouteContext(r.Context()) != nil {
 		// The pattern so far, which chi puts into r, is not the whole one.
 		e.Request.Route = ""
-		e.Request.Source = source{r, m}
+		e.Request.Source = live{source{r, m}}
 	}
 }

@@ -2,25 +2,44 @@ package traffikchi
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/go-chi/chi/v5"
+
+	traffik "github.com/traffik-go/traffik/core"
 )
 
-// source reads chi's routes and parameters and the values of the request's
-// context.
+// source reads chi's routes and parameters, those of an http.ServeMux that is mounted
+// in it, and the values of the request's context.
 type source struct {
 	r      *http.Request
 	mounts *mounts
 }
 
 // Param implements [traffik.Source].
-func (s source) Param(name string) string { return chi.URLParam(s.r, name) }
+func (s source) Param(name string) string {
+	return cmp.Or(chi.URLParam(s.r, name), s.r.PathValue(name))
+}
 
 // Value implements [traffik.Source].
 func (s source) Value(key any) any { return s.r.Context().Value(key) }
+
+// live is the source of a request that is being served, by a context that chi uses
+// again for others.
+type live struct{ source }
+
+// Detach implements [traffik.Detacher].
+func (s live) Detach() traffik.Source {
+	routing, now := chi.RouteContext(s.r.Context()), chi.NewRouteContext()
+	now.Routes, now.RoutePath, now.RouteMethod = routing.Routes, routing.RoutePath, routing.RouteMethod
+	now.URLParams.Keys, now.URLParams.Values = slices.Clone(routing.URLParams.Keys), slices.Clone(routing.URLParams.Values)
+	now.RoutePatterns = slices.Clone(routing.RoutePatterns)
+	ctx := context.WithValue(s.r.Context(), chi.RouteCtxKey, now)
+	return source{s.r.WithContext(ctx), s.mounts}
+}
 
 // Route implements [traffik.Router]: the pattern that chi's RoutePattern tells in the
 // handler, as "/users/{id}", "" where no route matches. Where chi has not routed to

@@ -21,18 +21,25 @@ import (
 //
 //	conn := traffikws.Wrap(ws, traffikecho.Detach(c, "user"), messages)
 func Detach(c echo.Context, keys ...string) *traffik.Request {
-	r := c.Request().WithContext(context.WithoutCancel(c.Request().Context()))
-	s := &detached{r: r, params: map[string]string{}, values: map[string]any{}}
+	e := httptraffik.Begin(nil, c.Request().WithContext(context.WithoutCancel(c.Request().Context())))
+	e.Request.Route, e.Request.Source = c.Path(), detach(c, keys)
+	return e.Request.Detach()
+}
+
+// detach keeps what c knows now, of its keys those that are named.
+func detach(c echo.Context, keys []string) *detached {
+	s := &detached{r: c.Request(), params: map[string]string{}, values: map[string]any{}}
 	for _, name := range c.ParamNames() {
 		s.params[name] = c.Param(name)
 	}
 	for _, name := range keys {
 		s.values[name] = c.Get(name)
 	}
-	e := httptraffik.Begin(nil, r)
-	e.Request.Route, e.Request.Source = c.Path(), s
-	return e.Request.Detach()
+	return s
 }
+
+// Detach implements [traffik.Detacher]. It keeps no keys, since nobody has named any.
+func (e *exchange) Detach() traffik.Source { return detach(e.c, nil) }
 
 // detached is what was known of an echo context.
 type detached struct {

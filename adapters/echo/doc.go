@@ -10,7 +10,13 @@
 // by echo's RealIP, which believes forged headers unless told otherwise.
 //
 // The route is echo's Path, known in the middleware of Use, of a group and of a
-// route, and "" in that of Pre. Path parameters and the keys of the echo context
+// route, and "" in that of Pre. What echo has no route for has none, or that of its
+// group, as "/admin/*"; without one [traffik.ByRoute] is an error, and by default such a
+// request gets 503 instead of 404. Path parameters and the keys of the echo context
 // serve as identities through [traffik.ByParam] and [traffik.ByValue]; for use
 // beyond the handler, as by the messages of a WebSocket connection, take [Detach].
+//
+// Middleware that turns errors of handlers into other errors or answers belongs behind
+// the limit, above all under [CountOnly]: echo's ContextTimeout and Timeout, a mapping of
+// the application's own. What it makes of an error is not known further in.
 package traffikecho

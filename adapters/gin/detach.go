@@ -19,7 +19,6 @@ import (
 func Detach(c *gin.Context) *traffik.Request {
 	e := httptraffik.Begin(nil, c.Request.WithContext(context.WithoutCancel(c.Request.Context())))
 	e.Request.Route = c.FullPath()
-	// Gin uses c again for other requests, but never its copy.
-	e.Request.Source = source{c.Copy()}
+	e.Request.Source = live{source{c}}
 	return e.Request.Detach()
 }

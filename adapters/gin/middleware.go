@@ -92,7 +92,7 @@ func (m *middleware) serve(c *gin.Context) {
 	// Gin has routed by the time any middleware runs, so the route is known, ""
 	// for one that is not found.
 	req.Route = c.FullPath()
-	req.Source = source{c}
+	req.Source = live{source{c}}
 	c.Request = e.Native()
 	defer e.End()
 	v, err := m.guard.Check(c.Request.Context(), req)
@@ -174,19 +174,4 @@ func Deny(c *gin.Context) bool {
 		c.Abort()
 	}
 	return denied
-}
-
-// source reads path parameters and the keys set on the gin context, and else
-// the values of the request's context.
-type source struct{ c *gin.Context }
-
-// Param implements [traffik.Source].
-func (s source) Param(name string) string { return s.c.Param(name) }
-
-// Value implements [traffik.Source].
-func (s source) Value(key any) any {
-	if value, ok := s.c.Get(key); ok {
-		return value
-	}
-	return s.c.Request.Context().Value(key)
 }

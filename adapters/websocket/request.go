@@ -1,7 +1,6 @@
 package traffikws
 
 import (
-	"context"
 	"net/http"
 
 	traffik "github.com/traffik-go/traffik/core"
@@ -22,8 +21,5 @@ func From(r *http.Request) *traffik.Request {
 	if r == nil {
 		panic("traffikws: From(nil); give the request of the handshake")
 	}
-	r = r.WithContext(context.WithoutCancel(r.Context()))
-	// Without a writer: after the handshake there are no headers to send. And
-	// detached: messages are read while the handler of the handshake goes on.
-	return httptraffik.NewRequest(nil, r).Detach()
+	return httptraffik.Detach(r) // messages are read while the handler of the handshake goes on
 }

@@ -21,7 +21,8 @@ func newSender(from *traffik.Request) *sender {
 	if from == nil {
 		panic("traffikws: the request of the handshake is nil; give From(r)")
 	}
-	return &sender{source: from.Source, connection: newConnection(), known: from.Detach()}
+	known := from.Detach()
+	return &sender{source: known.Source, connection: newConnection(), known: known}
 }
 
 // request is the use of a message.

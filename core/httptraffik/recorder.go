@@ -20,16 +20,20 @@ type recorder struct {
 // Unwrap serves http.ResponseController. What a writer has no method for it may
 // find further beneath, past the recorder.
 func (r *recorder) Unwrap() http.ResponseWriter {
-	if _, ok := r.ResponseWriter.(unwrapper); ok {
+	switch r.ResponseWriter.(type) {
+	case unwrapper, errorFlusher:
 		return &unwrapped{r, flusher{r}}
 	}
 	return r.ResponseWriter
 }
 
-type unwrapper interface{ Unwrap() http.ResponseWriter }
+type (
+	unwrapper    interface{ Unwrap() http.ResponseWriter }
+	errorFlusher interface{ FlushError() error }
+)
 
-// unwrapped stands between a recorder and a writer that leads to others, for what
-// these can do.
+// unwrapped stands between a recorder and a writer that flushes by another method
+// than Flush or leads to others, for what these can do.
 type unwrapped struct {
 	*recorder
 	flusher
@@ -46,10 +50,10 @@ func (u *unwrapped) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // WriteHeader implements http.ResponseWriter. Of the informational statuses only
 // 101 is an answer (RFC 9110, section 15.2).
 func (r *recorder) WriteHeader(status int) {
+	r.ResponseWriter.WriteHeader(status) // panics for what is no status
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		r.note(status)
 	}
-	r.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements http.ResponseWriter.
@@ -105,20 +109,36 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.r.hijacked(h.r.ResponseWriter.(http.Hijacker).Hijack()) //nolint:errcheck // checked before a hijacker is made
 }
 
-// sniffLen is how much net/http copies through Write to find the content type,
-// before it hands a source to the connection.
+// sniffLen is how much net/http copies to find the content type, before it sends the
+// head and hands a source to the connection.
 const sniffLen = 512
 
 // ReadFrom implements io.ReaderFrom. A source that is empty or fails at once sends
-// no header, so that the status is still open: its first bytes are written here, as
-// net/http itself does.
+// no head, so that the status is still open: only a first byte tells. What is behind
+// the first bytes the writer reads by itself, which a connection does faster from some
+// sources.
 func (f reader) ReadFrom(src io.Reader) (n int64, err error) {
+	dst := f.r.ResponseWriter.(io.ReaderFrom) //nolint:errcheck // checked before a reader is made
 	if f.r.status == 0 {
-		n, err = io.Copy(f.r, io.LimitReader(src, sniffLen))
+		n, err = dst.ReadFrom(io.LimitReader(noticed{src, f.r}, sniffLen))
 		if err != nil || n < sniffLen {
 			return n, err
 		}
 	}
-	rest, err := f.r.ResponseWriter.(io.ReaderFrom).ReadFrom(src) //nolint:errcheck // checked before a reader is made
+	rest, err := dst.ReadFrom(src)
 	return n + rest, err
+}
+
+// noticed is the source of a response that begins with its first byte.
+type noticed struct {
+	io.Reader
+	r *recorder
+}
+
+func (s noticed) Read(p []byte) (n int, err error) {
+	n, err = s.Reader.Read(p)
+	if n > 0 {
+		s.r.note(http.StatusOK)
+	}
+	return n, err
 }

@@ -102,3 +102,80 @@ type readingRecorder struct{ *httptest.ResponseRecorder }
 func (r readingRecorder) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(r.ResponseRecorder, src)
 }
+
+// flushing is a writer that tells of failed flushes, and has no other name for one.
+type flushing struct{ http.ResponseWriter }
+
+func (w flushing) FlushError() error { return http.NewResponseController(w.ResponseWriter).Flush() }
+
+// A status counts if it is sent: not after the head has left by whatever flush, and not
+// if the server refuses it.
+func TestCountOnlyOfWhatIsSent(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{
+		"a flush before": func(w http.ResponseWriter, _ *http.Request) {
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				panic(err)
+			}
+			w.WriteHeader(http.StatusUnauthorized)
+		},
+		"a status that can't be": func(w http.ResponseWriter, _ *http.Request) {
+			defer func() {
+				_ = recover()
+				w.WriteHeader(http.StatusOK)
+			}()
+			w.WriteHeader(1000)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			counted := make(chan int, 1)
+			limited := httptraffik.New(newLimit(t, "5/d"), httptraffik.CountOnly(func(status int) bool { counted <- status; return true }))(handler)
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				limited.ServeHTTP(flushing{w}, r)
+			}))
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.Start()
+			defer server.Close()
+			response, err := server.Client().Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if got := <-counted; got != http.StatusOK || response.StatusCode != http.StatusOK {
+				t.Errorf("counted %d, the client got %d; want 200", got, response.StatusCode)
+			}
+		})
+	}
+}
+
+// The head of a copied response leaves as early as without the middleware, and as a
+// stream.
+func TestCopyStartsAtOnceUnderCountOnly(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string][]httptraffik.Option{
+		"plain":      nil,
+		"count only": {httptraffik.CountOnly(func(int) bool { return true })},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			src, rest := io.Pipe()
+			server := httptest.NewServer(httptraffik.New(newLimit(t, "5/d"), opts...)(
+				http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, src) })))
+			defer server.Close()
+			go func() { _, _ = io.WriteString(rest, strings.Repeat("x", 600)) }()
+			response, err := server.Client().Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = response.Body.Close() }()
+			if response.ContentLength != -1 {
+				t.Errorf("the length is said to be %d; the source has not ended", response.ContentLength)
+			}
+			_ = rest.Close()
+			if body, err := io.ReadAll(response.Body); err != nil || len(body) != 600 {
+				t.Errorf("%d bytes arrived, error %v", len(body), err)
+			}
+		})
+	}
+}

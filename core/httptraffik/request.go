@@ -135,6 +135,15 @@ func NewRequest(w http.ResponseWriter, r *http.Request) *traffik.Request {
 	return &Begin(w, r).Request
 }
 
+// Detach returns who sent r, for use beyond its handler: for the messages of a
+// WebSocket connection accepted in it, for a job that it queues. Path parameters are
+// those of http.ServeMux, identities that middleware has found are known, and nothing
+// is charged yet. Its context has the values of r's and does not end with it. The
+// adapters for other routers have a Detach of their own.
+func Detach(r *http.Request) *traffik.Request {
+	return NewRequest(nil, r.WithContext(context.WithoutCancel(r.Context()))).Detach()
+}
+
 // source reads what http.ServeMux and the request's context know.
 type source struct{ r *http.Request }
 
@@ -142,7 +151,8 @@ func (s source) Param(name string) string { return s.r.PathValue(name) }
 func (s source) Value(key any) any        { return s.r.Context().Value(key) }
 
 // RequestFrom returns the request that a middleware attached to ctx, nil if
-// none did.
+// none did. It serves as long as the handler runs; [traffik.Request.Detach] makes one
+// that may be kept.
 func RequestFrom(ctx context.Context) *traffik.Request {
 	if e := exchangeFrom(ctx); e != nil {
 		return &e.Request
