@@ -28,7 +28,7 @@ type exchange struct {
 	out     []traffik.Decision
 	changes []traffik.Change
 	states  [][]byte
-	endless []bool // states that have lost their expiry
+	kept    []int64 // for how many milliseconds each state will be kept, -1 without an end
 	now     traffik.Instant
 }
 
@@ -37,7 +37,7 @@ type exchange struct {
 func (b *Backend) decideInGo(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool) error {
 	x := &exchange{
 		backend: b, ops: slices.Clone(ops), out: make([]traffik.Decision, len(ops)),
-		changes: make([]traffik.Change, len(ops)), states: make([][]byte, len(ops)), endless: make([]bool, len(ops)),
+		changes: make([]traffik.Change, len(ops)), states: make([][]byte, len(ops)), kept: make([]int64, len(ops)),
 	}
 	for i := range ops {
 		x.keys = append(x.keys, string(b.appendKey(nil, ops[i].Key)))
@@ -106,7 +106,7 @@ func uptime() time.Time { return time.Now() } //nolint:forbidigo // see above
 func (x *exchange) run(ctx context.Context, peek bool) error {
 	if !peek {
 		from := uptime()
-		free, err := x.backend.turns.wait(ctx, x.keys[0])
+		free, err := x.backend.turns.wait(ctx, x.keys)
 		if err != nil {
 			return err
 		}
@@ -161,10 +161,20 @@ func rest(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-// changed reports whether there is anything to write, be it an expiry that a key
-// has lost.
+// changed reports whether there is anything to write, be it an expiry.
 func (x *exchange) changed() bool {
-	return slices.ContainsFunc(x.changes, func(c traffik.Change) bool { return c.Write || c.Delete }) || slices.Contains(x.endless, true)
+	for i := range x.changes {
+		if x.changes[i].Write || x.changes[i].Delete || x.expiresWrongly(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// expiresWrongly reports whether state i has lost its expiry, or has one of a shorter
+// rate, under which it was written: it would go while what it counts still counts.
+func (x *exchange) expiresWrongly(i int) bool {
+	return len(x.states[i]) > 0 && (x.kept[i] == -1 || x.kept[i] < min(x.out[i].ResetAfter, longest/2).Milliseconds())
 }
 
 // swap writes the changes if the states are still those that were read, and
@@ -181,7 +191,7 @@ func (x *exchange) swap(ctx context.Context) (swapped bool, err error) {
 			what = "set"
 		case change.Delete && len(x.states[i]) > 0:
 			what = "unlink"
-		case x.endless[i]:
+		case x.expiresWrongly(i):
 			what = "expire"
 		}
 		args = append(args, x.states[i], what, change.State, x.keep(i))
@@ -197,14 +207,17 @@ func (x *exchange) swap(ctx context.Context) (swapped bool, err error) {
 	return false, x.take(answer)
 }
 
+// longest is for how long a key is kept that never resets; Redis refuses what
+// overflows.
+const longest = (1 << 53) / 1000 * time.Millisecond
+
 // keep is how long Redis is to keep state i, in milliseconds.
 func (x *exchange) keep(i int) int64 {
 	spare := int64(1)
 	if x.backend.clock != nil {
 		spare += int64(time.Hour / time.Millisecond)
 	}
-	const most = (1 << 53) / 1000 // of a key that never resets; Redis refuses what overflows
-	reset := max(0, min(x.out[i].ResetAfter, most*time.Millisecond))
+	reset := max(0, min(x.out[i].ResetAfter, longest))
 	return int64((reset+time.Millisecond-1)/time.Millisecond) + spare
 }
 
@@ -222,13 +235,14 @@ func (x *exchange) take(answer any) error {
 	if len(list) == 3 {
 		text, _ := list[0].(string)
 		stored, _ := list[1].([]any)
-		endless, _ := list[2].([]any)
+		kept, _ := list[2].([]any)
 		now, err := strconv.ParseInt(text, 10, 64)
-		if err == nil && len(stored) == len(x.states) {
+		if err == nil && len(stored) == len(x.states) && len(kept) == len(stored) {
 			x.now = traffik.Instant(now)
 			for i := range stored {
 				state, _ := stored[i].(string) // nil where there is none
-				x.states[i], x.endless[i] = []byte(state), slices.Contains(endless, any(int64(i+1)))
+				x.states[i] = []byte(state)
+				x.kept[i], _ = kept[i].(int64) // a script's numbers are integers
 			}
 			return nil
 		}

@@ -3,6 +3,7 @@ package traffikredis
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -42,27 +43,41 @@ func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, ke
 // that begin with the namespace, those under any [WithSlot] of it included if
 // this backend has no slot of its own. It scans every master, which takes a
 // while on a large store, and holds nobody up. Keys that are drawn on meanwhile
-// may survive.
+// may survive. It fails with [ErrUnreachable] if a Ring has a server that is down.
 func (b *Backend) ResetNamespace(ctx context.Context) error {
 	if err := b.check(ctx); err != nil {
 		return err
 	}
-	each := func(ctx context.Context, server *goredis.Client) error { return b.sweep(ctx, server) }
 	return b.leaving(ctx, func() error {
 		switch client := b.client.(type) {
 		case *goredis.ClusterClient:
-			return b.failed(client.ForEachMaster(ctx, each))
+			return b.failed(client.ForEachMaster(ctx, func(ctx context.Context, server *goredis.Client) error {
+				return b.sweep(ctx, server, client) // which finds keys that have moved
+			}))
 		case *goredis.Ring:
-			return b.failed(client.ForEachShard(ctx, each))
+			return b.failed(b.sweepRing(ctx, client))
 		case *goredis.Client:
-			return b.failed(b.sweep(ctx, client))
+			return b.failed(b.sweep(ctx, client, client))
 		}
 		return fmt.Errorf("%w: the servers behind a %T are unknown", traffik.ErrUsage, b.client)
 	})
 }
 
-// sweep removes the keys of the namespace on one server.
-func (b *Backend) sweep(ctx context.Context, server *goredis.Client) error {
+// sweepRing fails if the Ring has servers that it holds for down, whose keys stay.
+func (b *Backend) sweepRing(ctx context.Context, ring *goredis.Ring) error {
+	var swept atomic.Int32
+	err := ring.ForEachShard(ctx, func(ctx context.Context, server *goredis.Client) error {
+		swept.Add(1)
+		return b.sweep(ctx, server, server)
+	})
+	if all := len(ring.Options().Addrs); err == nil && int(swept.Load()) < all {
+		err = fmt.Errorf("%w: of the %d servers of the Ring %d are there; the keys of the others stay", ErrUnreachable, all, swept.Load())
+	}
+	return err
+}
+
+// sweep finds the keys of the namespace on one server and has client remove them.
+func (b *Backend) sweep(ctx context.Context, server *goredis.Client, client goredis.UniversalClient) error {
 	pattern := b.prefix + "*"
 	if b.slot != "" { // what follows "!" is of an identity of that name, without a slot
 		pattern = b.prefix + b.slot + "}[^!]*"
@@ -74,7 +89,7 @@ func (b *Backend) sweep(ctx context.Context, server *goredis.Client) error {
 			return err
 		}
 		if len(keys) > 0 {
-			if err := b.unlink(ctx, server, keys); err != nil {
+			if err := b.unlink(ctx, client, keys); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	traffik "github.com/traffik-go/traffik/core"
 )
 
@@ -58,7 +60,8 @@ type spreading struct {
 
 // run draws first in all places at once, each place all or nothing. If one
 // denies or fails, the others give back what they drew. Units are given back to
-// keys of ops, which nobody can take away again, only when all have drawn.
+// keys of ops, which nobody can take away again, and taken by force, of which a
+// bucket gives back no more than it holds, only when all have drawn.
 func (s *spreading) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tripTimeout)
 	defer cancel()
@@ -70,8 +73,8 @@ func (s *spreading) run(ctx context.Context) error {
 }
 
 func (s *spreading) draw(ctx context.Context) error {
-	draws := s.groups(func(op *traffik.Op) bool { return op.Draw.Cost >= 0 })
-	gifts := s.groups(func(op *traffik.Op) bool { return op.Draw.Cost < 0 })
+	sure := func(op *traffik.Op) bool { return op.Draw.Cost < 0 || op.Draw.Force }
+	draws, last := s.groups(func(op *traffik.Op) bool { return !sure(op) }), s.groups(sure)
 	err := s.decide(ctx, draws, s.peek)
 	stopped := slices.ContainsFunc(draws, (*group).stops)
 	if (stopped || err != nil) && !s.peek {
@@ -81,14 +84,67 @@ func (s *spreading) draw(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !stopped:
-		if err = s.decide(ctx, gifts, s.peek); err != nil && !s.peek {
-			s.undo(ctx, draws)
+		if last, err = s.decideOnce(ctx, last, s.peek); err != nil && !s.peek {
+			s.undo(ctx, slices.Concat(draws, last))
 		}
 		return err
 	case s.peek:
-		err = s.look(ctx, slices.DeleteFunc(draws, (*group).stops))
+		err = s.look(ctx, admitted(draws))
 	}
-	return errors.Join(err, s.look(ctx, gifts))
+	return errors.Join(err, s.look(ctx, last))
+}
+
+// decideOnce is decide for what is not to be done again with the whole: while the keys
+// of a group lie at two servers, it goes key by key, and the others not again. The
+// groups that it returns are those that were decided.
+func (s *spreading) decideOnce(ctx context.Context, groups []*group, peek bool) ([]*group, error) {
+	err := s.decide(ctx, groups, peek)
+	if err == nil {
+		return groups, nil
+	}
+	var decided, apart []*group
+	for _, g := range groups {
+		if len(g.ops) == 1 || !goredis.HasErrorPrefix(g.err, tryAgain) {
+			decided = append(decided, g)
+			continue
+		}
+		for at := range g.ops {
+			apart = append(apart, g.pick(func(i int) bool { return i == at }))
+		}
+	}
+	_ = s.decide(ctx, apart, peek)
+	decided, err = append(decided, apart...), nil
+	for _, g := range decided {
+		err = errors.Join(err, g.err)
+	}
+	return decided, err
+}
+
+// pick returns the ops of g that are wanted, as a group without answers.
+func (g *group) pick(wanted func(at int) bool) *group {
+	picked := &group{where: g.where}
+	for at := range g.ops {
+		if wanted(at) {
+			picked.members, picked.ops = append(picked.members, g.members[at]), append(picked.ops, g.ops[at])
+		}
+	}
+	picked.out = make([]traffik.Decision, len(picked.ops))
+	return picked
+}
+
+// admitted returns what is admitted of the groups that did not stop the whole: an op
+// that only reports may have been denied there.
+func admitted(groups []*group) []*group {
+	var all []*group
+	for _, g := range groups {
+		if g.stops() {
+			continue
+		}
+		if look := g.pick(func(at int) bool { return g.out[at].Allowed }); len(look.ops) > 0 {
+			all = append(all, look)
+		}
+	}
+	return all
 }
 
 // groups returns the ops that are of the kind wanted, by place.
@@ -131,7 +187,8 @@ func (s *spreading) decide(ctx context.Context, groups []*group, peek bool) erro
 			s.panicked, g.err = ends[i].panicked, errPanicked
 		}
 		if g.err != nil {
-			err = errors.Join(err, typed(g.err))
+			g.err = typed(g.err)
+			err = errors.Join(err, g.err)
 			continue
 		}
 		for at, i := range g.members {
@@ -159,20 +216,17 @@ func (s *spreading) undo(ctx context.Context, groups []*group) {
 		if g.err != nil || g.stops() {
 			continue
 		}
-		gift := &group{where: g.where}
-		for at := range g.ops {
-			if op := g.ops[at]; g.out[at].Allowed && op.Draw.Cost > 0 {
-				op.Draw.Cost, op.Draw.Force, op.Draw.TakenAt = -op.Draw.Cost, false, g.out[at].At
-				gift.ops = append(gift.ops, op)
-				gift.members = append(gift.members, g.members[at])
-			}
+		gift := g.pick(func(at int) bool { return g.out[at].Allowed && g.ops[at].Draw.Cost > 0 })
+		for at, i := range gift.members {
+			d := &gift.ops[at].Draw
+			d.Cost, d.Force, d.TakenAt = -d.Cost, false, s.out[i].At
 		}
-		if gift.out = make([]traffik.Decision, len(gift.ops)); len(gift.ops) > 0 {
+		if len(gift.ops) > 0 {
 			back = append(back, gift)
 		}
 	}
 	// What fails here stays charged and is answered as charged, which is the truth.
-	_ = s.decide(context.WithoutCancel(ctx), back, false)
+	_, _ = s.decideOnce(context.WithoutCancel(ctx), back, false)
 }
 
 // look answers groups as looks, which change nothing.

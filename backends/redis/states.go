@@ -2,12 +2,19 @@ package traffikredis
 
 import (
 	"context"
+	"slices"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// ReadStates implements [traffik.StateReader]. Keys that lie in several slots of
-// a Cluster are read one place after the other; the instant is the earliest.
+// readKeys bounds how many keys one script reads: Lua unpacks some 8,000 at most.
+const readKeys = 1000
+
+// ReadStates implements [traffik.StateReader]. A thousand keys of one slot are read at
+// once; more of them, and those of other slots of a Cluster, one after the other. The
+// instant is the earliest.
 func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
 	if err := b.check(ctx); err != nil {
 		return dst, 0, err
@@ -23,10 +30,21 @@ func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]by
 	}
 	states := make([][]byte, len(keys))
 	var now traffik.Instant
+	var parts [][]int
+	for _, members := range places {
+		parts = slices.AppendSeq(parts, slices.Chunk(members, readKeys))
+	}
+	if len(parts) == 0 {
+		parts = append(parts, nil) // for the instant
+	}
 	err := b.leaving(ctx, func() (err error) {
-		for _, members := range places {
-			var at traffik.Instant
-			if at, err = b.readPlace(ctx, members, names, states); err != nil {
+		for i := 0; i < len(parts); i++ {
+			at, err := b.readPart(ctx, parts[i], names, states)
+			if len(parts[i]) > 1 && goredis.HasErrorPrefix(err, tryAgain) { // they lie at two servers just now
+				parts = slices.AppendSeq(parts, slices.Chunk(parts[i], 1))
+				continue
+			}
+			if err != nil {
 				return err
 			}
 			if now == 0 || at < now {
@@ -41,9 +59,9 @@ func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]by
 	return append(dst, states...), now, nil
 }
 
-// readPlace reads the states of those of names that members point to.
-func (b *Backend) readPlace(ctx context.Context, members []int, names []string, states [][]byte) (traffik.Instant, error) {
-	x := exchange{backend: b, states: make([][]byte, len(members)), endless: make([]bool, len(members))}
+// readPart reads the states of those of names that members point to.
+func (b *Backend) readPart(ctx context.Context, members []int, names []string, states [][]byte) (traffik.Instant, error) {
+	x := exchange{backend: b, states: make([][]byte, len(members)), kept: make([]int64, len(members))}
 	for _, i := range members {
 		x.keys = append(x.keys, names[i])
 	}

@@ -142,6 +142,8 @@ func (t *trip) settle(more bool) (pause bool) {
 		case goredis.HasErrorPrefix(err, "NOSCRIPT") && !each.whole:
 			each.whole = true
 			t.batches = append(t.batches, each)
+		case len(each.calls) > 1 && spoiled(err):
+			t.split(each)
 		case more && (each.company || each.once) && (notRun(err) || lost(err)):
 			pause = t.keep(each, err) || pause
 		default:
@@ -175,6 +177,23 @@ func (t *trip) keep(each *batch, err error) (kept bool) {
 	}
 	each.release()
 	return kept
+}
+
+// split lets each call of a batch go alone.
+func (t *trip) split(each *batch) {
+	for _, c := range each.calls {
+		lone := newBatch()
+		lone.add(c)
+		t.batches = append(t.batches, lone)
+	}
+	each.release()
+}
+
+// spoiled reports whether a script that failed with err wrote nothing, and would not
+// fail for all of its calls, were they alone: Redis has no memory for some, but denials
+// need none, or logs are longer than was to be expected.
+func spoiled(err error) bool {
+	return goredis.HasErrorPrefix(err, "TOOLONG ") || errors.Is(typed(err), ErrMemory)
 }
 
 // tryAgain is what a server answers that has some of a command's keys while the

@@ -2,11 +2,12 @@ package traffikredis
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
-// turns lets the exchanges of this process on one key go one after the other, so
-// that only processes contend. The zero value is ready.
+// turns lets the exchanges of this process that have a key in common go one after
+// the other, so that only processes contend. The zero value is ready.
 type turns struct {
 	mu   sync.Mutex
 	keys map[string]*turn
@@ -18,9 +19,28 @@ type turn struct {
 	users int           // guarded by turns.mu
 }
 
-// wait waits for the turn of key; free passes it on. The error is the cause of
-// ctx's end.
-func (t *turns) wait(ctx context.Context, key string) (free func(), err error) {
+// wait waits for the turns of keys; free passes them on. They are waited for in the
+// order of the keys, so that nobody waits for somebody who waits for him. The error is
+// the cause of ctx's end.
+func (t *turns) wait(ctx context.Context, keys []string) (free func(), err error) {
+	var held []func()
+	free = func() {
+		for _, free := range held {
+			free()
+		}
+	}
+	for _, key := range slices.Sorted(slices.Values(keys)) { // which are all different
+		one, err := t.waitFor(ctx, key)
+		if err != nil {
+			free()
+			return nil, err
+		}
+		held = append(held, one)
+	}
+	return free, nil
+}
+
+func (t *turns) waitFor(ctx context.Context, key string) (free func(), err error) {
 	of := t.join(key)
 	select {
 	case of.taken <- struct{}{}:

@@ -11,7 +11,7 @@ if ARGV[4] ~= '' then
     plan = {}
   end
   local last, kind, limit, period, l, p, cost, cap, _
-  local state, reset
+  local state, reset, least
   for i = 1, count do
     local times, shape = byte(ARGV[4], 2 * i - 1, 2 * i)
     if shape ~= last then
@@ -91,11 +91,12 @@ if ARGV[4] ~= '' then
       end
       reset = n > 0 and left + period or before > 0 and left or 0
     end
-    if not state then -- what remains is kept for that long, if it has no end
-      reset = raw and (reset > period and reset or period) or false
+    least = period
+    if not state and not raw then
+      reset = false
     end
     if plan then
-      plan[2 * i - 1], plan[2 * i] = state, reset
+      plan[3 * i - 2], plan[3 * i - 1], plan[3 * i] = state, reset, least
     end
     if not raw then
       raws[i] = UNTOUCHED:sub(1, size)
@@ -104,12 +105,15 @@ if ARGV[4] ~= '' then
   if usual then
     for i = 1, count do
       if plan then
-        state, reset = plan[2 * i - 1], plan[2 * i]
+        state, reset, least = plan[3 * i - 2], plan[3 * i - 1], plan[3 * i]
       end
       if state then
         call('SET', KEYS[i], state, 'PX', (reset - reset % 1000) / 1000 + 1 + spare)
-      elseif reset and call('PTTL', KEYS[i]) == -1 then
-        call('PEXPIRE', KEYS[i], math.ceil(reset / 1000) + spare)
+      elseif reset then
+        local left = call('PTTL', KEYS[i])
+        if left == -1 or left * 1000 < reset then
+          call('PEXPIRE', KEYS[i], math.ceil((left == -1 and reset < least and least or reset) / 1000) + spare)
+        end
       end
     end
     return pack('<Bd', 83, now) .. (plan and table.concat(raws) or raws[1])

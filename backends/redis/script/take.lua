@@ -1,7 +1,8 @@
 local families = {[1] = linear, [2] = fixed, [3] = sliding, [4] = log}
 
-local keys = redis.call('MGET', unpack(KEYS))
+local keys, bytes = redis.call('MGET', unpack(KEYS)), 0
 for i = 1, #KEYS do
+  bytes = bytes + (keys[i] and #keys[i] or 0)
   keys[i] = {raw = keys[i], a = 0, b = 0, s = false, healed = false, dirty = false, taken = false, reset = 0}
 end
 
@@ -37,6 +38,13 @@ else
       ops[#ops + 1] = part[i]
     end
   end
+end
+
+-- Logs that were written under a higher limit than today's would hold up everybody
+-- else: then each call goes alone.
+local first = ops[1] % 32768
+if bytes > 262144 and total > 1 + 2 * (first > 16384 and 1 or first) then
+  return redis.error_reply('TOOLONG states of ' .. bytes .. ' bytes in one call of the script')
 end
 
 -- Draws of the same cost, as often as there is room, as one. Returned are the
@@ -124,8 +132,12 @@ for i = 1, #KEYS do
     else
       redis.call('UNLINK', KEYS[i])
     end
-  elseif k.taken and k.raw and redis.call('PTTL', KEYS[i]) == -1 then
-    redis.call('PEXPIRE', KEYS[i], ceil(max(k.reset, k.s and k.s.period or 0) / 1000) + spare)
+  elseif k.taken and k.raw then
+    -- It may have lost its expiry, or have one of a shorter rate.
+    local left = redis.call('PTTL', KEYS[i])
+    if left == -1 or left * 1000 < k.reset then
+      redis.call('PEXPIRE', KEYS[i], ceil(max(k.reset, left == -1 and k.s and k.s.period or 0) / 1000) + spare)
+    end
   end
 end
 

@@ -2,8 +2,11 @@ package redistest
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -380,3 +383,98 @@ func TestConstructor(t *testing.T) {
 }
 
 func second(_ *traffikredis.Backend, err error) error { return err }
+
+// TestShortRateLengthens: a key that was written under a short rate stays for as long
+// as a denial under a longer one says.
+func TestShortRateLengthens(t *testing.T) {
+	t.Parallel()
+	client := newClient(t, servers.Redis(t, servers.Own()).Addr)
+	backend := newBackend(t, client)
+	all := maps.Clone(twins)
+	all["in Go"] = []traffik.Strategy{advanced.Tiered{}}
+	for name, strategies := range all {
+		for i, s := range strategies {
+			op := in(fmt.Sprint(name, i), "a", 1)
+			op.Strategy, op.Draw.Rate = s, traffik.Per(1, time.Minute)
+			take(t, backend, op)
+			op.Draw.Rate = traffik.Per(1, 10_000*time.Hour)
+			key := client.Keys(t.Context(), "*").Val()[0]
+			for _, with := range [][]traffik.Op{nil, {in("beside", "a", 0)}, nil} {
+				op.Draw.Cost = traffik.MaxUnits + 1 - op.Draw.Cost // large, 1, large
+				client.PExpire(t.Context(), key, time.Minute)
+				out := take(t, backend, append(with, op)...)
+				want := out[len(out)-1].ResetAfter
+				if ttl := client.PTTL(t.Context(), key).Val(); ttl < want-10*time.Second || want < time.Hour {
+					t.Errorf("%s: %s expires in %v, %v before it is as if untouched", name, key, ttl, want-ttl)
+				}
+			}
+			client.FlushAll(t.Context())
+		}
+	}
+}
+
+// TestMemoryIsReachedByOthers: whoever is denied needs no memory, and is told so when
+// others that went along do.
+func TestMemoryIsReachedByOthers(t *testing.T) {
+	t.Parallel()
+	client := newClient(t, servers.Redis(t, servers.Own()).Addr)
+	j := newJamOn(t, client, []string{"plug1", "plug2"})
+	j.release()
+	take(t, j.backend, draws("used", 3)...)
+	client.ConfigSet(t.Context(), "maxmemory", "1")
+	j.open = j.gate.close()
+	for _, id := range []string{"plug1", "plug2"} {
+		go func() { j.plugs <- j.backend.Peek(t.Context(), draws(id, 1), make([]traffik.Decision, 1)) }()
+		<-j.gate.arrived
+	}
+	fresh, used := j.take(t.Context(), draws("fresh", 1)), j.take(t.Context(), draws("used", 1))
+	j.release()
+	if got := <-fresh; !errors.Is(got.err, traffikredis.ErrMemory) {
+		t.Errorf("a new key without memory for it: %+v, want ErrMemory", got)
+	}
+	if got := <-used; got.err != nil || got.out[0].Allowed {
+		t.Errorf("a denied caller beside it: %+v, want a denial", got)
+	}
+}
+
+// TestLongLogsOfAHigherLimit: logs that were filled under a higher limit do not hold up
+// everybody else by being read together.
+func TestLongLogsOfAHigherLimit(t *testing.T) {
+	t.Parallel()
+	const entries = 8000
+	addr := servers.Redis(t, servers.Own()).Addr
+	client := newClient(t, addr)
+	op := func(i int, limit int64) []traffik.Op {
+		op := in("u", fmt.Sprint("log", i), 1)
+		op.Strategy, op.Draw.Rate = traffik.SlidingWindowLog{}, traffik.Per(limit, time.Hour)
+		return []traffik.Op{op}
+	}
+	namespace := traffikredis.WithNamespace("logs")
+	j := newJamOn(t, newClient(t, addr), []string{"plug1", "plug2"}, namespace)
+	state := []byte{'W'}
+	now := time.Now().UnixMicro() //nolint:forbidigo // Redis tells its own
+	for i := range int64(entries) {
+		state = binary.LittleEndian.AppendUint64(state, math.Float64bits(float64(now-entries+i)))
+		state = binary.LittleEndian.AppendUint64(state, math.Float64bits(1))
+	}
+	var waiting []<-chan taken
+	for i := range 20 {
+		take(t, newBackend(t, client, namespace), op(i, entries)...)
+	}
+	for _, key := range client.Keys(t.Context(), "*log*").Val() {
+		client.Set(t.Context(), key, state, time.Hour)
+	}
+	client.ConfigResetStat(t.Context())
+	for i := range 20 {
+		waiting = append(waiting, j.take(t.Context(), op(i, 10)))
+	}
+	j.release()
+	for i, done := range waiting {
+		if got := <-done; got.err != nil || got.out[0].Allowed {
+			t.Errorf("call %d: %+v, want a denial", i, got)
+		}
+	}
+	if n := commands(t, client)["evalsha"]; n < 20 {
+		t.Errorf("%d scripts read 20 logs of %d entries", n, entries)
+	}
+}

@@ -224,4 +224,7 @@ func TestRingShardDies(t *testing.T) {
 	shards["a"].Kill()
 	l.waitForErrors()
 	l.waitForAnswers("after a shard died")
+	if err := newBackend(t, ring).ResetNamespace(t.Context()); !errors.Is(err, traffikredis.ErrUnreachable) {
+		t.Errorf("resetting without a shard: %v, want ErrUnreachable", err)
+	}
 }

@@ -141,3 +141,41 @@ func TestNeighboursOfAMovingSlot(t *testing.T) {
 		t.Errorf("after the move: %+v, want 7, 8 and 9 remaining", out)
 	}
 }
+
+// TestGiftsWhileASlotMoves: a gift over several slots is given once each, also if the
+// keys of one lie at two servers. A reset finds keys at both.
+func TestGiftsWhileASlotMoves(t *testing.T) {
+	t.Parallel()
+	client := newClusterClient(t, servers.RedisCluster(t).Addrs())
+	const moving = "id"
+	other := ""
+	for i := 0; other == ""; i++ {
+		if id := fmt.Sprint("other", i); masterOf(t, client, id) != masterOf(t, client, moving) {
+			other = id
+		}
+	}
+	backend := newBackend(t, client, traffikredis.WithNamespace("gifts"))
+	take(t, backend, in("u", moving, 5), in("u", other, 9))
+	m := startMove(t, client, moving)
+	take(t, backend, in("v", moving, 5)) // at the new server
+	take(t, backend, in("u", moving, -1), in("v", moving, -1), in("u", other, -1))
+	all := []traffik.Op{in("u", moving, 1), in("v", moving, 1), in("u", other, 1)}
+	for i, want := range []int64{6, 6, 2} {
+		if got := left(t, backend, all[i]); got != want {
+			t.Errorf("key %d: %d remain after one gift, want %d", i, got, want)
+		}
+	}
+	states, _, err := backend.ReadStates(t.Context(), []traffik.Key{all[0].Key, all[1].Key, all[2].Key}, nil)
+	if err != nil || len(states[0]) == 0 || len(states[1]) == 0 || len(states[2]) == 0 {
+		t.Errorf("the states are %x, %v", states, err)
+	}
+	if err := backend.ResetNamespace(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		if got := left(t, backend, all[i]); got != 10 {
+			t.Errorf("key %d: %d remain after a reset, want 10", i, got)
+		}
+	}
+	m.finish()
+}

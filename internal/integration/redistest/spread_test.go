@@ -4,14 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
 
 	traffikredis "github.com/traffik-go/traffik/backends/redis"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/advanced"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -192,4 +196,84 @@ func TestKeysShareASlot(t *testing.T) {
 			t.Errorf("%d keys with the hash tag %q, want both throttles'", n, tag)
 		}
 	}
+}
+
+// TestForceAcrossSlots: what is taken by force is given back whole, though a bucket holds
+// less, if another slot denies.
+func TestForceAcrossSlots(t *testing.T) {
+	t.Parallel()
+	backend := newBackend(t, newClusterClient(t, servers.RedisCluster(t).Addrs()))
+	take(t, backend, in("u", "full", 10))
+	for name, s := range map[string]traffik.Strategy{"bucket": traffik.TokenBucket{}, "window": traffik.FixedWindow{}, "log": traffik.SlidingWindowLog{}} {
+		forced := in("u", name, 100)
+		forced.Strategy, forced.Draw.Force = s, true
+		if out := take(t, backend, forced, in("u", "full", 1)); out[1].Allowed {
+			t.Fatalf("%s: %+v, want a denial", name, out)
+		}
+		if got := left(t, backend, forced); got != 10 {
+			t.Errorf("%s: %d remain after a denied Take, want 10", name, got)
+		}
+		take(t, backend, forced, in("u", "free"+name, 1))
+		if got := left(t, backend, forced); got != 0 {
+			t.Errorf("%s: %d remain after a charge by force, want 0", name, got)
+		}
+	}
+}
+
+// TestSpreadDecidesAsOne: Takes and Peeks over several slots answer what one that is
+// atomic would.
+func TestSpreadDecidesAsOne(t *testing.T) {
+	t.Parallel()
+	backend, setNow := onClock(t, newClusterClient(t, servers.RedisCluster(t).Addrs()))
+	strategies := []traffik.Strategy{
+		traffik.FixedWindow{}, traffik.SlidingWindowLog{}, traffik.TokenBucket{}, traffik.SlidingWindowCounter{}, advanced.Tiered{},
+	}
+	serial := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		serial++
+		states := map[traffik.Key][]byte{}
+		now := traffik.Instant(1_700_000_000_000_000)
+		for range rapid.IntRange(1, 10).Draw(rt, "steps") {
+			now += traffik.Instant(rapid.IntRange(0, 1000).Draw(rt, "clock"))
+			setNow(now)
+			var ops []traffik.Op
+			var before [][]byte
+			for _, id := range []string{"a", "b", "c"} {
+				for i, s := range strategies {
+					if rapid.IntRange(0, 3).Draw(rt, "use") > 0 {
+						continue
+					}
+					op := in(fmt.Sprint(i), fmt.Sprint(id, serial), rapid.Int64Range(-2, 3).Draw(rt, "cost"))
+					op.Strategy = s
+					op.Advisory = rapid.IntRange(0, 5).Draw(rt, "advisory") == 0
+					op.Draw.Force = op.Draw.Cost > 0 && rapid.IntRange(0, 11).Draw(rt, "force") == 0
+					ops, before = append(ops, op), append(before, states[op.Key])
+				}
+			}
+			peek := rapid.IntRange(0, 2).Draw(rt, "peek") == 0
+			got, want, changes := make([]traffik.Decision, len(ops)), make([]traffik.Decision, len(ops)), make([]traffik.Change, len(ops))
+			traffik.DecideAll(now, slices.Clone(ops), before, want, changes)
+			ask := backend.Take
+			if peek {
+				ask = backend.Peek
+			}
+			if err := ask(rt.Context(), ops, got); err != nil {
+				rt.Fatal(err)
+			}
+			for i := range ops {
+				if got[i] != want[i] {
+					rt.Errorf("peek %v, op %d of %d, %s, advisory %v, %+v: got %+v, want %+v", peek, i, len(ops), ops[i].Strategy.ID(), ops[i].Advisory, ops[i].Draw, got[i], want[i])
+				}
+			}
+			// What was given back may be told otherwise than what was never taken: both
+			// hold from here.
+			for i := range ops {
+				now, _, err := backend.ReadStates(rt.Context(), []traffik.Key{ops[i].Key}, nil)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				states[ops[i].Key] = now[0]
+			}
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -258,5 +259,63 @@ func TestContention(t *testing.T) {
 	defer cancel()
 	if err := backend.Take(ctx, []traffik.Op{op}, make([]traffik.Decision, 1)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the same with a deadline: %v, want the context's", err)
+	}
+}
+
+// TestOneProcessDoesNotContend: callers of one process whose Takes are decided in Go,
+// and have any key in common, wait for each other.
+func TestOneProcessDoesNotContend(t *testing.T) {
+	t.Parallel()
+	const callers, draws = 64, 10
+	backend := newBackend(t, newClient(t, servers.Redis(t, servers.Own()).Addr))
+	op := func(id string) traffik.Op {
+		op := in("u", id, 1)
+		op.Strategy, op.Draw.Rate = advanced.Tiered{}, traffik.Per(callers*draws/2, 10_000*time.Hour)
+		return op
+	}
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for range draws {
+				ops, out := []traffik.Op{op(fmt.Sprint(i)), op("all")}, make([]traffik.Decision, 2)
+				if i%2 == 0 {
+					ops[0], ops[1] = ops[1], ops[0]
+				}
+				switch err := backend.Take(t.Context(), ops, out); {
+				case err != nil:
+					t.Error(err)
+				case out[0].Allowed && out[1].Allowed:
+					admitted.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := admitted.Load(); got != callers*draws/2 {
+		t.Errorf("%d were admitted, want %d", got, callers*draws/2)
+	}
+}
+
+// TestReadingManyStates: more than a script can read at once, and none.
+func TestReadingManyStates(t *testing.T) {
+	t.Parallel()
+	backend := newBackend(t, newClient(t, servers.Redis(t, servers.Own()).Addr))
+	const last = 9999
+	take(t, backend, in("u", fmt.Sprint(last), 1))
+	for _, n := range []int{0, last + 1} {
+		keys := make([]traffik.Key, n)
+		for i := range keys {
+			keys[i] = in("u", fmt.Sprint(i), 0).Key
+		}
+		states, now, err := backend.ReadStates(t.Context(), keys, nil)
+		if err != nil || len(states) != n || now == 0 {
+			t.Fatalf("%d states of %d keys at %d: %v", len(states), n, now, err)
+		}
+		for i := range states {
+			if (len(states[i]) > 0) != (i == last) {
+				t.Errorf("the state of key %d is %x", i, states[i])
+			}
+		}
 	}
 }
