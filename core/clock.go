@@ -25,8 +25,9 @@ const driftMicros = 1_000
 // time.Now, and set to wall time at least once a second. Inside a
 // testing/synctest bubble it follows the bubble's clock.
 type systemClock struct {
-	base time.Time    // what readings are taken from; carries the monotonic clock
-	wall func() int64 // tells wall time, in microseconds since 1970
+	base time.Time // what readings are taken from; carries the monotonic clock
+	// both tells wall time, in microseconds since 1970, and the reading at that moment.
+	both func() (wall, reading int64)
 	// offset is what to add to a reading, anchored the reading at which it was
 	// last found. They are written apart; a reader that sees one new and one
 	// old is off by what the anchoring would have corrected.
@@ -34,8 +35,12 @@ type systemClock struct {
 }
 
 func newSystemClock() *systemClock {
-	c := &systemClock{base: time.Now(), wall: wallMicros}
-	c.offset.Store(c.base.UnixMicro())
+	base := time.Now()
+	c := &systemClock{base: base, both: func() (wall, reading int64) {
+		now := time.Now() // carries both clocks
+		return now.UnixMicro(), int64(now.Sub(base) / time.Microsecond)
+	}}
+	c.offset.Store(base.UnixMicro())
 	return c
 }
 
@@ -46,21 +51,22 @@ func (c *systemClock) Now() Instant { return c.at(c.reading()) }
 func (c *systemClock) reading() int64 { return int64(time.Since(c.base) / time.Microsecond) }
 
 // at turns a reading of the monotonic clock into an instant, asking for wall
-// time when the last anchor is a second old or lies in the future, as it does
-// after entering a bubble of testing/synctest.
+// time when the last anchor is a second old or lies as far in the future, as it does
+// after entering a bubble of testing/synctest. A reading that is a little older than
+// the anchor is that of a goroutine which had to wait meanwhile.
 func (c *systemClock) at(reading int64) Instant {
-	if uint64(reading-c.anchored.Load()) >= anchorMicros {
-		c.anchor(reading)
+	if uint64(reading-c.anchored.Load()+anchorMicros) >= 2*anchorMicros {
+		c.anchor()
 	}
 	return Instant(reading + c.offset.Load())
 }
 
-func (c *systemClock) anchor(reading int64) {
-	offset, known := max(0, c.wall())-reading, c.offset.Load()
+// anchor takes a reading of its own: the one that led to it may be old.
+func (c *systemClock) anchor() {
+	wall, reading := c.both()
+	offset, known := max(0, wall)-reading, c.offset.Load()
 	if offset > known || known-offset > driftMicros {
 		c.offset.Store(offset)
 	}
 	c.anchored.Store(reading)
 }
-
-func wallMicros() int64 { return time.Now().UnixMicro() }

@@ -15,7 +15,7 @@ func TestSystemClockFollowsWallSteps(t *testing.T) {
 		c := new(systemClock)
 		c.offset.Store(start)
 		read := func(reading int64) Instant {
-			c.wall = func() int64 { return wall + reading }
+			c.both = func() (int64, int64) { return wall + reading, reading }
 			return c.at(reading)
 		}
 		if got := read(10); got != testEpoch+10 {
@@ -42,7 +42,7 @@ func TestSystemClockIgnoresTinyStepsBack(t *testing.T) {
 	var last Instant
 	for reading := int64(0); reading < 20_000_000; reading += 250_000 {
 		slewed := int64(testEpoch) + reading - reading/20_000 // 50 ppm slow
-		c.wall = func() int64 { return slewed }
+		c.both = func() (int64, int64) { return slewed, reading }
 		got := c.at(reading)
 		if got < last {
 			t.Fatalf("at %d µs the clock stepped back from %d to %d", reading, last, got)
@@ -59,11 +59,39 @@ func TestSystemClockIgnoresTinyStepsBack(t *testing.T) {
 func TestSystemClockReadingsBackwards(t *testing.T) {
 	t.Parallel()
 	c := new(systemClock)
-	c.wall = func() int64 { return 9_000_000 }
+	c.both = func() (int64, int64) { return 9_000_000, 5_000_000 }
 	c.at(5_000_000)
-	c.wall = func() int64 { return 3_000_000 }
+	c.both = func() (int64, int64) { return 3_000_000, 1_000_000 }
 	if got := c.at(1_000_000); got != 3_000_000 {
 		t.Errorf("read %d, want 3000000", got)
+	}
+}
+
+// Who reads the clock and has to wait before asking for the instant does not move the
+// clock of the others, who may have anchored meanwhile, and gets the instant of his
+// reading.
+func TestSystemClockOldReadings(t *testing.T) {
+	t.Parallel()
+	for _, waited := range []int64{1, 300_000, 999_999, 1_000_001, 5_000_000} {
+		c := new(systemClock)
+		c.offset.Store(int64(testEpoch))
+		now := int64(0)
+		c.both = func() (int64, int64) { return int64(testEpoch) + now, now }
+		old := int64(900_000)
+		for _, anchored := range []bool{false, true} {
+			now = old + waited
+			if anchored {
+				c.at(now)
+			}
+			if got := c.at(old); got != testEpoch+Instant(old) {
+				t.Errorf("waited %d µs: at %d, want %d", waited, got-testEpoch, old)
+			}
+			now += 10
+			if got := c.at(now); got != testEpoch+Instant(now) {
+				t.Errorf("waited %d µs: another is at %d, want %d", waited, got-testEpoch, now)
+			}
+			old += 2_000_000
+		}
 	}
 }
 

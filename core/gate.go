@@ -77,6 +77,7 @@ func (t *Throttle) members() []*Throttle { return []*Throttle{t} }
 
 // Admit implements [Limiter].
 func (t *Throttle) Admit(ctx context.Context, r *Request) (Verdict, error) {
+	r = orEmpty(r)
 	known := r.attached()
 	if res, ok := known.result(t); ok {
 		return Verdict{results: []Result{res}}, nil
@@ -93,6 +94,7 @@ func (g *Gate) Admit(ctx context.Context, r *Request) (Verdict, error) {
 	if len(g.throttles) == 0 {
 		return Verdict{}, errZeroGate
 	}
+	r = orEmpty(r)
 	known := r.attached()
 	for _, t := range g.throttles {
 		if _, ok := known.result(t); ok {
@@ -205,7 +207,7 @@ func (a *attachment) newCharge() *charge {
 }
 
 // For returns the gate as it applies to a request.
-func (g *Gate) For(r *Request) GateSubject { return GateSubject{gate: g, request: r} }
+func (g *Gate) For(r *Request) GateSubject { return GateSubject{gate: g, request: orEmpty(r)} }
 
 // Key returns the gate as it applies to an identity that the application names;
 // see [Throttle.Key].

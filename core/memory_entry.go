@@ -191,9 +191,29 @@ func (e *entry) store(d *Draw, next []byte, dec *Decision) {
 		e.rest.reset = d.Now.Add(dec.ResetAfter)
 	}
 	e.marked(d, dec)
+	if d.Cost > 0 && !dec.Allowed {
+		e.stays(d.Now, dec)
+	}
 	if e.by == nil {
 		e.beside().share = shareLeft(dec)
 	}
+}
+
+// stays sees to it that e, which a draw at now was denied by, is kept for as long as
+// that says: its state may have been written under a shorter rate. In bytes it has a
+// time of its own.
+func (e *entry) stays(now Instant, dec *Decision) {
+	if !e.live() {
+		return // it has no state
+	}
+	until := now.Add(dec.ResetAfter)
+	if reset, _ := e.stand(now); reset >= until {
+		return
+	}
+	if e.by != nil {
+		e.setState(e.state(nil))
+	}
+	e.rest.reset = until
 }
 
 // marked marks what became of d. A look keeps the mark: only a draw shows whether
@@ -214,6 +234,9 @@ func shareLeft(dec *Decision) float64 { return float64(dec.Remaining) / float64(
 func (e *entry) draw(c *counting, d *Draw, dec *Decision) {
 	e.decide(c, d, dec)
 	e.knocked(dec.Allowed)
+	if !dec.Allowed && e.by != c {
+		e.stays(d.Now, dec)
+	}
 	e.leaves(dec)
 }
 

@@ -251,6 +251,9 @@ func (t *target) commit(d *Draw, dec *Decision) {
 		return
 	}
 	e.by, e.numbers = t.changed.by, t.changed.numbers
+	if d.Cost > 0 && !dec.Allowed && e.by != t.by {
+		e.stays(d.Now, dec)
+	}
 	e.leaves(dec)
 }
 

@@ -234,6 +234,55 @@ func TestMemorySweep(t *testing.T) {
 	}
 }
 
+// A key that was counted under a short rate stays for as long as a denial under a longer
+// one says, whichever way that was drawn.
+func TestMemoryShortRateLengthens(t *testing.T) {
+	t.Parallel()
+	for _, s := range []Strategy{FixedWindow{}, TokenBucket{}, SlidingWindowLog{}} {
+		for way, draw := range map[string]func(*Throttle, *Throttle) (Result, error){
+			"hit": func(long, _ *Throttle) (Result, error) { return long.Key("k").Hit(t.Context()) },
+			"n":   func(long, _ *Throttle) (Result, error) { return long.Key("k").HitN(t.Context(), 2) },
+			"gate": func(long, other *Throttle) (Result, error) {
+				v, err := All(other, long).Key("k").Hit(t.Context())
+				return v.Results()[1], err
+			},
+		} {
+			m, clock := newTestMemory(t)
+			short := newTestThrottle(t, "3/s", WithBackend(m), WithStrategy(s))
+			long := newTestThrottle(t, "3/h", WithBackend(m), WithStrategy(s))
+			other, err := New("other", "9/h", WithBackend(m))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				hit(t, short, "k")
+			}
+			res, err := draw(long, other)
+			if err != nil || res.Allowed {
+				t.Fatalf("%s, %s: %+v, %v; want a denial", s.ID(), way, res, err)
+			}
+			clock.advance(res.RetryAfter - time.Microsecond)
+			m.Sweep()
+			if again, err := draw(long, other); err != nil || again.Allowed {
+				t.Errorf("%s, %s: %+v, %v a moment before RetryAfter; want a denial", s.ID(), way, again, err)
+			}
+		}
+	}
+}
+
+// The overflow counter may deny before it has counted anything.
+func TestMemoryOverflowDeniesAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, s := range []Strategy{FixedWindow{}, SlidingWindowLog{}} {
+		m, _ := newTestMemory(t, WithMaxKeys(1))
+		throttle := newTestThrottle(t, "1/h", WithBackend(m), WithStrategy(s))
+		hit(t, throttle, "protected")
+		if res, err := throttle.Key("newcomer").HitN(t.Context(), 2); err != nil || res.Allowed || res.RetryAfter != Never {
+			t.Errorf("%s: %+v, %v; want a denial for ever", s.ID(), res, err)
+		}
+	}
+}
+
 func TestMemorySweepInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -119,14 +119,14 @@ func (r *Request) Continue(outer *Request) {
 // its Source is that of r as it stands; see [Detacher]. Call it while the request is
 // being served.
 func (r *Request) Detach() *Request {
-	d := new(Request)
-	*d = *r
-	d.Writer = nil
+	d := &Request{
+		Context: r.Context, Method: r.Method, Path: r.Path, RawQuery: r.RawQuery, HasBody: r.HasBody, Host: r.Host,
+		Route: r.Route, RemoteAddr: r.RemoteAddr, Header: r.Header, Source: r.Source,
+	}
 	if source, ok := r.Source.(Detacher); ok {
 		d.Source = source.Detach()
 	}
 	known := r.attached()
-	d.own = attachment{}
 	d.shared = &d.own
 	for _, memo := range append(known.identities[:], known.more...) {
 		if memo.by != nil && memo.in == nil {

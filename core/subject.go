@@ -65,10 +65,15 @@ func (s Subject) Stat(ctx context.Context) (res Result, err error) {
 	return res, err
 }
 
-// Reset forgets what was counted.
+// Reset forgets what was counted; of an exempt request nothing was. It blocks as long
+// as the backend does. The error is that of the identifier or the backend, or the cause
+// of ctx's end.
 func (s Subject) Reset(ctx context.Context) error {
 	set := s.throttle.settings.Load()
 	key, err := s.key(set)
+	if errors.Is(err, Exempted) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -181,11 +186,11 @@ func (s *settings) prepare(r *Request, id string, units int64, peek bool, res *R
 			res.pass(Exempt)
 			return false, nil
 		}
-		return false, s.requestFailed(err, res)
+		return false, s.requestFailed(r, err, res)
 	}
 	rate, err := s.rateFor(r)
 	if err != nil {
-		return false, s.requestFailed(err, res)
+		return false, s.requestFailed(r, err, res)
 	}
 	res.limit, res.period = rate.limit, rate.period
 	if rate.IsUnlimited() {
@@ -193,7 +198,7 @@ func (s *settings) prepare(r *Request, id string, units int64, peek bool, res *R
 		return false, nil
 	}
 	if res.cost, err = s.costFor(r, units); err != nil {
-		return false, s.requestFailed(err, res)
+		return false, s.requestFailed(r, err, res)
 	}
 	if res.cost == 0 && !peek {
 		res.pass(Exempt)
@@ -268,8 +273,14 @@ func orEmpty(r *Request) *Request {
 	return r
 }
 
-// requestFailed applies the policy for what could not be read from the request.
-func (s *settings) requestFailed(err error, res *Result) error {
+// requestFailed applies the policy for what could not be read from the request. When
+// a look-up ended with the context of r that is no failure: its cause is returned.
+func (s *settings) requestFailed(r *Request, err error, res *Result) error {
+	if r != nil {
+		if ctx := r.context(); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return context.Cause(ctx)
+		}
+	}
 	return s.failed(s.requestPolicy(err), err, res)
 }
 

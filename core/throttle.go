@@ -19,8 +19,7 @@ type RateSource interface {
 }
 
 // Throttle is one named limit: a rate, a way of counting, a store and an idea
-// of who is who. It is safe for concurrent use and costs one atomic load more
-// than its backend.
+// of who is who. It is made by [New], and safe for concurrent use.
 type Throttle struct {
 	settings atomic.Pointer[settings]
 }
@@ -113,8 +112,8 @@ func (s *settings) setRate(rate any) {
 func (t *Throttle) UID() string { return t.settings.Load().uid }
 
 // For returns the throttle as it applies to a request. The Request is not
-// changed except for what is remembered in it.
-func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request: r} }
+// changed except for what is remembered in it. Of a nil one nothing is known.
+func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request: orEmpty(r)} }
 
 // Key returns the throttle as it applies to an identity that the application
 // names, as "user:42". Identifiers make identities of the form "scheme:value",

@@ -3,6 +3,7 @@ package traffik
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -540,6 +541,84 @@ type traceless struct{ user string }
 
 func (s traceless) Param(string) string { return s.user }
 func (s traceless) Value(any) any       { return s.user }
+
+// A look-up that ends with the request's context is no failure: the cause is returned,
+// whatever the policy. Its own deadline is one.
+func TestLookUpEndsWithTheRequest(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("the client is gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	m, _ := newTestMemory(t)
+	lookUp := func(r *Request) error {
+		own, stop := context.WithTimeout(r.Context, 0)
+		defer stop()
+		return fmt.Errorf("look-up: %w", own.Err())
+	}
+	byFunction, err := New(t.Name(), func(r *Request) (Rate, error) { return Rate{}, lookUp(r) }, WithBackend(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, throttle := range map[string]*Throttle{
+		"identity": newTestThrottle(t, "5/h", WithBackend(m), WithIdentifier(Identify("user", func(r *Request) (string, error) { return "", lookUp(r) }))),
+		"cost":     newTestThrottle(t, "5/h", WithBackend(m), WithCostFunc(func(r *Request) (int64, error) { return 0, lookUp(r) })),
+		"rate":     byFunction,
+	} {
+		for _, limit := range []Limiter{throttle, All(throttle)} {
+			if v, err := limit.Admit(ctx, &Request{Context: ctx}); !errors.Is(err, cause) {
+				t.Errorf("%s of %T: %+v, %v; want the cause of the context's end", name, limit, v, err)
+			}
+			if v, err := limit.Admit(t.Context(), &Request{Context: t.Context()}); err != nil || !v.Failed() {
+				t.Errorf("%s of %T with a deadline of its own: %+v, %v; want a failure", name, limit, v, err)
+			}
+		}
+	}
+}
+
+// No request is one of which nothing is known.
+func TestNilRequest(t *testing.T) {
+	t.Parallel()
+	m, _ := newTestMemory(t)
+	throttle := newTestThrottle(t, "5/h", WithBackend(m))
+	for i, hit := range []func() (Verdict, error){
+		func() (Verdict, error) { return throttle.Admit(t.Context(), nil) },
+		func() (Verdict, error) { return All(throttle).Admit(t.Context(), nil) },
+		func() (Verdict, error) { return All(throttle).For(nil).Hit(t.Context()) },
+		func() (Verdict, error) {
+			res, err := throttle.For(nil).Hit(t.Context())
+			return Verdict{results: []Result{res}}, err
+		},
+	} {
+		if v, err := hit(); err != nil || v.Shown().Remaining != int64(4-i) {
+			t.Errorf("way %d: %+v, %v; want %d remaining", i, v, err, 4-i)
+		}
+	}
+	if res, err := throttle.For(&Request{}).Stat(t.Context()); err != nil || res.Remaining != 1 {
+		t.Errorf("an empty request: %+v, %v; want the same counter", res, err)
+	}
+}
+
+// What is exempt has nothing to reset, and keeps nobody else from it.
+func TestResetOfTheExempt(t *testing.T) {
+	t.Parallel()
+	m, _ := newTestMemory(t)
+	exempt := Identify("staff", func(*Request) (string, error) { return "", Exempted })
+	a := newTestThrottle(t, "5/h", WithBackend(m), WithIdentifier(exempt))
+	b, err := New("other", "5/h", WithBackend(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Request{RemoteAddr: "192.0.2.1:1"}
+	if _, err := b.For(r).Hit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := All(a, b).For(r).Reset(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if res, err := b.For(r).Stat(t.Context()); err != nil || res.Remaining != 5 {
+		t.Errorf("after the reset %+v, %v", res, err)
+	}
+}
 
 // A detached copy is of who asked then, whomever the framework serves since, and
 // writes to nobody.
