@@ -56,7 +56,7 @@ func (b *Backend) fetchItems(ctx context.Context, names []string) (map[string]*m
 		b.restore(items)
 		return items, nil
 	}
-	if ctx.Err() != nil || broken(err) {
+	if ctx.Err() != nil {
 		return nil, err
 	}
 	// Was it the generation's server or one of the keys'?

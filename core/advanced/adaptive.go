@@ -30,7 +30,8 @@ type Adaptive struct {
 	// Recovery is added to the factor after each other window; 0 means 10
 	// percent.
 	Recovery PPM
-	// Floor is the lowest factor; 0 means 10 percent.
+	// Floor is the lowest factor, also of keys that were lowered under another Floor; 0
+	// means 10 percent.
 	Floor PPM
 }
 
@@ -115,7 +116,8 @@ func (s Adaptive) read(state []byte, d *traffik.Draw) (l load) {
 	var t, factor int64
 	now, p := int64(d.Now), periodMicros(d.Rate)
 	ok := count.ReadState(state, adaptiveTag, &t, &l.n, &factor) && factor <= int64(Whole)
-	if l.factor = PPM(factor); !ok || l.n == 0 && l.factor == Whole {
+	l.factor = max(s.Floor, PPM(factor)) // which may have been written under a lower one
+	if !ok || l.n == 0 && l.factor == Whole {
 		return load{windowCount{Window: count.WindowAt(now, now, p)}, Whole}
 	}
 	l.Window = count.WindowAt(t, now, p)

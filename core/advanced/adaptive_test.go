@@ -46,6 +46,21 @@ func TestAdaptiveFloor(t *testing.T) {
 	}
 }
 
+// A Floor that is raised holds at once.
+func TestAdaptiveFloorIsRaised(t *testing.T) {
+	t.Parallel()
+	k := &storedKey{strategy: Adaptive{}}
+	rate := traffik.Per(100, time.Second)
+	for i := range traffik.Instant(10) {
+		look := k.draw(traffik.Draw{Rate: rate, Now: epoch + i*1_000_000})
+		k.draw(traffik.Draw{Rate: rate, Cost: look.Remaining, Now: epoch + i*1_000_000})
+	}
+	k.strategy = Adaptive{Floor: Percent(50)}
+	if dec := k.draw(traffik.Draw{Rate: rate, Now: epoch + 10_000_000}); dec.Limit != 50 {
+		t.Errorf("a limit of %d under a floor of 50 %%, want 50", dec.Limit)
+	}
+}
+
 // A gift from an earlier window alters nothing: what was loaded was loaded.
 func TestAdaptiveGiftFromAnEarlierWindow(t *testing.T) {
 	t.Parallel()

@@ -131,6 +131,38 @@ func (s apart) PickServer(key string) (net.Addr, error) {
 
 func (s apart) Each(f func(net.Addr) error) error { return errors.Join(f(s.number), f(s.keys)) }
 
+// A server that takes connections and hangs up, as a proxy does whose own server is gone,
+// and has the number, takes no other server's keys with it.
+func TestNumberBehindAProxyWithoutAServer(t *testing.T) {
+	t.Parallel()
+	gone, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			conn, err := gone.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		_ = gone.Close()
+		accepting.Wait()
+	})
+	addr, err := net.ResolveTCPAddr("tcp", servers.Memcached(t).Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBackend(t, memcache.NewFromSelector(apart{number: gone.Addr(), keys: addr}))
+	if n := admits(t, "a", b); n != 5 {
+		t.Errorf("%d admitted, want 5", n)
+	}
+}
+
 // A server that takes connections and never answers, and has the number, holds up
 // the calls that find it so, and from then on one a second.
 func TestSilentServerOfTheNumber(t *testing.T) {

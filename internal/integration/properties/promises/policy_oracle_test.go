@@ -198,11 +198,11 @@ func factorLimit(r traffik.Rate, f advanced.PPM) int64 { return max(1, partOf(r.
 // seen lives through the first window that ended since, and the idle ones after
 // it, each of which adds the recovery.
 func (l loaded) seen(s traffik.Strategy, r traffik.Rate, now int64) (placed, loaded) {
-	period := r.Period().Microseconds()
+	period, p := r.Period().Microseconds(), adaptiveDefaults(s)
+	l.f = max(l.f, p.Floor)
 	if l.empty() {
 		return placed{number: now / period}, loaded{now, 0, 1_000_000}
 	}
-	p := adaptiveDefaults(s)
 	pl := place(l.at, now, period)
 	if idle := num(pl.rolled - 1); idle.Sign() >= 0 {
 		f := num(int64(l.f))
