@@ -56,7 +56,7 @@ func TestAdaptiveFloorIsRaised(t *testing.T) {
 		k.draw(traffik.Draw{Rate: rate, Cost: look.Remaining, Now: epoch + i*1_000_000})
 	}
 	k.strategy = Adaptive{Floor: Percent(50)}
-	if dec := k.draw(traffik.Draw{Rate: rate, Now: epoch + 10_000_000}); dec.Limit != 50 {
+	if dec := k.draw(traffik.Draw{Rate: rate, Now: epoch + 9_000_001}); dec.Limit != 50 {
 		t.Errorf("a limit of %d under a floor of 50 %%, want 50", dec.Limit)
 	}
 }
