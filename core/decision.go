@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Never is the RetryAfter of a cost that can't fit even into an untouched key.
+// Never is the RetryAfter of a cost that can't fit even into an untouched key. Compare
+// with it; it is no time to wait or to print.
 const Never time.Duration = math.MaxInt64
 
 // Draw is one attempt to take units from a key, the whole input of a
@@ -23,7 +24,7 @@ type Draw struct {
 	// whose units are given back. 0 means now.
 	TakenAt Instant
 	// Force charges whatever the level, as when a cost known only afterwards is
-	// settled upwards. It skips every test of admission, Never included; the
+	// settled upwards. It is for direct calls of [Backend.Take]. It skips every test of admission, Never included; the
 	// count stops at 2^53, and later draws feel it.
 	Force bool
 	// Class is the tier or priority of the caller, "" where a strategy has no

@@ -8,7 +8,8 @@ import (
 // Errors that callers tell apart with errors.Is. Being over the limit is not
 // among them: that is a [Decision].
 var (
-	// ErrConfig is wrapped by every error that a constructor returns.
+	// ErrConfig is wrapped by every error that New, NewMemory or the New of a backend
+	// returns.
 	ErrConfig = errors.New("traffik: invalid configuration")
 	// ErrRate is wrapped by errors about the text or the parts of a [Rate].
 	ErrRate = errors.New("traffik: invalid rate")

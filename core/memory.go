@@ -65,7 +65,7 @@ type memoryOptionFunc func(c *memoryConfig)
 
 func (f memoryOptionFunc) applyMemory(c *memoryConfig) { f(c) }
 
-// WithMaxKeys bounds the number of keys; the default is [DefaultMaxKeys]. The
+// WithMaxKeys bounds the number of keys, 1 or more; the default is [DefaultMaxKeys]. The
 // bound is divided among the shards, so a store may refuse to grow a little
 // before it is reached. The overflow counters, one per throttle at most, come on
 // top.
@@ -88,8 +88,8 @@ func WithClock(clock Clock) MemoryOption {
 	})
 }
 
-// WithSweepInterval starts a goroutine that frees expired keys each interval,
-// until Close. Without it they are freed as new keys come.
+// WithSweepInterval starts a goroutine that frees expired keys each interval, which
+// is above 0, until Close. Without it they are freed as new keys come.
 func WithSweepInterval(interval time.Duration) MemoryOption {
 	return memoryOptionFunc(func(c *memoryConfig) {
 		if interval <= 0 {

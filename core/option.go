@@ -104,7 +104,7 @@ func WithIdentifier(identifier *Identifier) Option {
 	})
 }
 
-// WithCost sets how many units one hit takes; the default is 1. With 0 every
+// WithCost sets how many units one hit takes, 0 to 2^53; the default is 1. With 0 every
 // request passes untouched. A cost above the capacity of the strategy can never
 // be admitted; mind that [GCRA] has a capacity of 1 unless Burst says otherwise.
 func WithCost(units int64) Option {
@@ -141,8 +141,8 @@ func WithClass(class func(*Request) string) Option {
 	})
 }
 
-// WithReportOnly counts as if the limit were enforced, and never blocks. The
-// Outcome tells what would have been.
+// WithReportOnly counts as if the limit were enforced, and never blocks, not
+// even on errors: Outcome tells what would have been, and Allowed is true.
 func WithReportOnly() Option {
 	return optionFunc(func(s *settings) { s.reportOnly = true })
 }
@@ -178,7 +178,7 @@ func WithHeaders(headers HeaderSet) Option {
 
 // WithDeniedHandler replaces the answer that a client gets when this throttle
 // denies; r.Writer takes it, with the headers already set. An adapter's own
-// denied handler goes before it.
+// denied handler goes before it. It must be safe for concurrent use; nil is refused.
 func WithDeniedHandler(answer func(r *Request, v Verdict)) Option {
 	return optionFunc(func(s *settings) {
 		if answer == nil {

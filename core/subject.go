@@ -39,8 +39,9 @@ func (s Subject) Hit(ctx context.Context) (res Result, err error) {
 	return res, nil
 }
 
-// HitN takes n units instead of the throttle's cost; 0 passes untouched. An n
-// below 0 is an error wrapping [ErrUsage].
+// HitN takes n units instead of the throttle's cost; 0 passes untouched, and more than
+// the strategy can ever admit are denied with RetryAfter [Never]. An n below 0 is an
+// error wrapping [ErrUsage].
 func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
 	if n < 0 {
 		return Result{}, negativeUnits("HitN", n)
@@ -59,7 +60,8 @@ func (s Subject) Check(ctx context.Context, n int64) (res Result, err error) {
 	return res, err
 }
 
-// Stat tells how the counter stands and takes nothing.
+// Stat tells how the counter stands and takes nothing. Errors are those of
+// [Subject.Hit].
 func (s Subject) Stat(ctx context.Context) (res Result, err error) {
 	err = s.draw(ctx, 0, true, &res)
 	return res, err

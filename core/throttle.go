@@ -11,6 +11,9 @@ import (
 // RateFunc finds the rate for a request: by plan, tenant or route. It must be
 // safe for concurrent use. An error is decided by the throttle's error policy.
 // A plain key (see [Throttle.Key]) calls it with an empty Request.
+//
+// Its rates should have one period. Strategies that count in windows count in that of
+// the rate at hand, and a short one forgets what was counted under a long one.
 type RateFunc func(*Request) (Rate, error)
 
 // RateSource is what [New] takes as a rate: text, a value, or a function.
@@ -118,13 +121,16 @@ func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request
 // Key returns the throttle as it applies to an identity that the application
 // names, as "user:42". Identifiers make identities of the form "scheme:value",
 // and Key addresses the same counters: use [IdentityOf] to build one from text
-// that a client chose.
+// that a client chose. Any text is accepted; "" is a counter like others. Functions of
+// the request are called with an empty one, and what they can't tell is decided by the
+// error policy: look at Outcome and Err to tell a failure from a denial.
 func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id: identity} }
 
 // Refund gives n of the units back that res took, on the backend, key and rate
 // it took them under, whatever has been changed since. A result that took none,
 // as one that repeats an outer use (see [Limiter]), or whose units
-// [Verdict.Refund] has given back, is left alone. A Result does not remember what was refunded: see to it that calls don't add up to more than
+// [Verdict.Refund] has given back, is left alone; of a plain key that is known only to
+// results read after that. A Result does not remember what was refunded: see to it that calls don't add up to more than
 // it took. It runs on a context detached from ctx's end, with its own
 // bound of five seconds. The error wraps [ErrUsage] for an n below 0 or above
 // the cost of res, or a result of another throttle; else the backend's.

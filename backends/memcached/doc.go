@@ -1,7 +1,10 @@
 // Package traffikmemcached keeps the score in Memcached, on one server or
 // several, through a client of github.com/bradfitz/gomemcache.
 //
-//	client := memcache.New("10.0.0.1:11211", "10.0.0.2:11211")
+//	servers := new(memcache.ServerList)
+//	err := servers.SetServers("10.0.0.1:11211", "10.0.0.2:11211")
+//	…
+//	client := memcache.NewFromSelector(servers)
 //	client.MaxIdleConns = 64
 //	backend, err := traffikmemcached.New(client, traffikmemcached.WithNamespace("myapp"))
 //	…

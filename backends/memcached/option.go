@@ -55,7 +55,7 @@ func WithNamespace(name string) Option {
 }
 
 // WithTimeout bounds a whole call, retries and waiting for other callers of the
-// same key included; the default is 2 s. A call whose ctx ends earlier returns
+// same key included; above 0, and 2 s by default. A call whose ctx ends earlier returns
 // then. The client's own Timeout bounds each of its requests.
 func WithTimeout(timeout time.Duration) Option {
 	return optionFunc(func(c *config) {
@@ -67,7 +67,7 @@ func WithTimeout(timeout time.Duration) Option {
 }
 
 // WithMaxSkew tells how far apart the clocks of the application's servers may
-// be; the default is a minute. Items are kept that much longer than they are
+// be, 0 or more; the default is a minute. Items are kept that much longer than they are
 // needed by the clock that wrote them: as long as they are there, clocks that
 // differ hand out nothing twice.
 func WithMaxSkew(skew time.Duration) Option {

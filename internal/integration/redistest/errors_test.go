@@ -452,7 +452,7 @@ func TestLongLogsOfAHigherLimit(t *testing.T) {
 	namespace := traffikredis.WithNamespace("logs")
 	j := newJamOn(t, newClient(t, addr), []string{"plug1", "plug2"}, namespace)
 	state := []byte{'W'}
-	now := time.Now().UnixMicro() //nolint:forbidigo // Redis tells its own
+	now := time.Now().UnixMicro()
 	for i := range int64(entries) {
 		state = binary.LittleEndian.AppendUint64(state, math.Float64bits(float64(now-entries+i)))
 		state = binary.LittleEndian.AppendUint64(state, math.Float64bits(1))
