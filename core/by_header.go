@@ -59,8 +59,9 @@ func ByCookie(name string) *Identifier {
 // ByQuery makes an identifier from the first value of a query parameter, as
 // net/url reads it: "query.tenant:acme". Case in name matters. The value stays
 // readable up to 96 bytes; secrets belong into a header. What [ByHeader] says
-// about values that a client makes up holds here as well. An empty name is an
-// error wrapping [ErrConfig], kept.
+// about values that a client makes up holds here as well. Past the 10,000 parameters
+// at which net/url gives up, it still finds them. An empty name is an error wrapping
+// [ErrConfig], kept.
 func ByQuery(name string) *Identifier {
 	return &Identifier{
 		scheme: namedScheme("query", name),

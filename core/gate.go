@@ -235,7 +235,9 @@ func (s GateSubject) HitN(ctx context.Context, n int64) (Verdict, error) {
 	return s.draw(ctx, n, false)
 }
 
-// Check tells what [GateSubject.HitN] would answer and takes nothing.
+// Check tells whether [GateSubject.HitN] would admit, and how each throttle stands; it
+// takes nothing. Throttles on other backends than the one that denies are looked at
+// as if asked alone.
 func (s GateSubject) Check(ctx context.Context, n int64) (Verdict, error) {
 	if n < 0 {
 		return Verdict{}, negativeUnits("Check", n)
