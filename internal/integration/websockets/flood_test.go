@@ -26,12 +26,11 @@ var floods = map[string]traffikws.Mode{
 // A flood of 100,000 messages against 100 a second: exactly the envelope is
 // delivered, with no more than a notice for each second of real time, nothing
 // piles up in memory, and another connection has its answers while the flood goes
-// on. Not parallel to other tests, as it looks at the heap.
+// on. One flood after the other and beside no other test: each looks at the heap.
 func TestFlood(t *testing.T) {
 	for name, handler := range servers {
 		for modeName, mode := range floods {
 			t.Run(name+" "+modeName, func(t *testing.T) {
-				t.Parallel()
 				limit, clock := newLimit(t, "100/s", traffik.WithIdentifier(traffikws.ByConnection()))
 				server := serve(t, handler(limit, traffikws.WithMode(mode)))
 				flooder, bystander := dialWith(t, server, "", nil), dial(t, server) // the flood is not compressed
@@ -54,7 +53,6 @@ func TestFlood(t *testing.T) {
 		}
 		for modeName, mode := range map[string]traffikws.Mode{"notify": traffikws.Notify(), "delay": traffikws.Delay(0)} {
 			t.Run(name+" "+modeName+" in real time", func(t *testing.T) {
-				t.Parallel()
 				testFloodInRealTime(t, handler, mode)
 			})
 		}
