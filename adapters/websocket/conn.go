@@ -37,7 +37,15 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")
 	}
 	c := newConfig(limit, func(ctx context.Context, notice []byte) error {
-		return conn.Write(ctx, textMessage, notice)
+		// A peer that does not read until we do would wait for us as we for it, and a write
+		// whose context ends may take the connection along: not that of a read.
+		own, cancel := context.WithTimeout(context.WithoutCancel(ctx), noticePatience)
+		defer cancel()
+		err := conn.Write(own, textMessage, notice)
+		if err != nil && own.Err() != nil {
+			return errNoTurn
+		}
+		return err
 	}, opts)
 	c.closeWith(codeCloser(conn), nil)
 	read := func(ctx context.Context) (Message, error) {
@@ -49,8 +57,8 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 }
 
 // Read returns the next message that the limit admits. Besides the errors of
-// the connection it returns those of [Meter.Allow], of writing a notice, and a
-// [DeniedError] once the connection was closed over the limit. What the end of ctx
+// the connection it returns those of [Meter.Allow], of writing a notice, which takes
+// five seconds at most whatever ctx does, and a [DeniedError] once the connection was closed over the limit. What the end of ctx
 // does to the connection is the library's choice: coder/websocket closes it if it
 // is being read. Under [Delay] the end of ctx ends the call alone; close the
 // connection to end it.

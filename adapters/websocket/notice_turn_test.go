@@ -1,6 +1,7 @@
 package traffikws_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -68,6 +69,35 @@ func TestNoticeBehindABlockedWrite(t *testing.T) {
 					t.Errorf("written %q, want %q", got, c.written)
 				}
 			})
+		})
+	}
+}
+
+// jammed is a connection on which nothing can be written.
+type jammed struct{ script }
+
+func (*jammed) Write(ctx context.Context, _ kind, _ []byte) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A notice that can't be written, because the peer reads nothing or another write is
+// under way, holds reads up for five seconds at most, and is not broken off before by
+// the end of a read.
+func TestNoticeOnAJammedConnection(t *testing.T) {
+	t.Parallel()
+	for _, patience := range []time.Duration{time.Second, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			conn := traffikws.Wrap(&jammed{script{inbound: []string{"1", "2", "3"}}}, peer(), realLimit(t, "1/h"))
+			if _, data, err := conn.Read(t.Context()); err != nil || string(data) != "1" {
+				t.Fatalf("%q, %v", data, err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			start := time.Now()
+			if _, data, err := conn.Read(ctx); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*time.Second {
+				t.Errorf("%q, %v after %v; want the notice given up after five seconds", data, err, time.Since(start))
+			}
 		})
 	}
 }
