@@ -130,9 +130,9 @@ func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id
 // it took them under, whatever has been changed since. A result that took none,
 // as one that repeats an outer use (see [Limiter]), or whose units
 // [Verdict.Refund] has given back, is left alone; of a plain key that is known only to
-// results read after that. A Result does not remember what was refunded: see to it that calls don't add up to more than
-// it took. It runs on a context detached from ctx's end, with its own
-// bound of five seconds. The error wraps [ErrUsage] for an n below 0 or above
+// results read after that. A Result does not remember what was refunded: see to it
+// that calls don't add up to more than it took. It runs on a context detached from
+// ctx's end, with its own bound of five seconds. The error wraps [ErrUsage] for an n below 0 or above
 // the cost of res, or a result of another throttle; else the backend's.
 func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 	switch {

@@ -85,9 +85,8 @@ func PassOn() Option {
 // Under [CountOnly] it gets errors of the handler further in at once, unless a
 // response was sent, so that the status that it sends is the one that counts: before
 // middleware further out, which is why echo's Timeout and ContextTimeout belong behind
-// the limit. They
-// are returned as well, as by echo's RequestLogger, and echo hands them to it once
-// more: it has to leave a response that is committed alone, as echo's own does.
+// the limit. They are returned as well, as by echo's RequestLogger, and echo hands them
+// to it once more: it has to leave a response that is committed alone, as echo's own does.
 func ByErrorHandler() Option {
 	return optionFunc(func(m *middleware) { m.byError = true })
 }

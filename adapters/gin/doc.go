@@ -11,7 +11,8 @@
 //
 // The route is gin's FullPath, known at every level of use; it is "" for what gin
 // has no route for and answers with 404 or 405, which [traffik.ByRoute] takes for an
-// error: by default such a request gets 503 instead. Path parameters and the keys of the gin context serve as
-// identities through [traffik.ByParam] and [traffik.ByValue]; for use beyond the
-// handler, as by the messages of a WebSocket connection, take [Detach].
+// error: by default such a request gets 503 instead. Path parameters and the keys of
+// the gin context serve as identities through [traffik.ByParam] and [traffik.ByValue];
+// for use beyond the handler, as by the messages of a WebSocket connection, take
+// [Detach].
 package traffikgin

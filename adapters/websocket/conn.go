@@ -58,10 +58,10 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 
 // Read returns the next message that the limit admits. Besides the errors of
 // the connection it returns those of [Meter.Allow], of writing a notice, which takes
-// five seconds at most whatever ctx does, and a [DeniedError] once the connection was closed over the limit. What the end of ctx
-// does to the connection is the library's choice: coder/websocket closes it if it
-// is being read. Under [Delay] the end of ctx ends the call alone; close the
-// connection to end it.
+// five seconds at most whatever ctx does, and a [DeniedError] once the connection was
+// closed over the limit. What the end of ctx does to the connection is the library's
+// choice: coder/websocket closes it if it is being read. Under [Delay] the end of ctx
+// ends the call alone; close the connection to end it.
 func (c *Conn[T]) Read(ctx context.Context) (T, []byte, error) {
 	m, err := c.in.next(ctx)
 	return T(m.Type), m.Data, err
