@@ -163,7 +163,11 @@ func TestCopyStartsAtOnceUnderCountOnly(t *testing.T) {
 			server := httptest.NewServer(httptraffik.New(newLimit(t, "5/d"), opts...)(
 				http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, src) })))
 			defer server.Close()
-			go func() { _, _ = io.WriteString(rest, strings.Repeat("x", 600)) }()
+			written := make(chan error, 1)
+			go func() {
+				_, err := io.WriteString(rest, strings.Repeat("x", 600))
+				written <- err
+			}()
 			response, err := server.Client().Get(server.URL)
 			if err != nil {
 				t.Fatal(err)
@@ -171,6 +175,9 @@ func TestCopyStartsAtOnceUnderCountOnly(t *testing.T) {
 			defer func() { _ = response.Body.Close() }()
 			if response.ContentLength != -1 {
 				t.Errorf("the length is said to be %d; the source has not ended", response.ContentLength)
+			}
+			if err := <-written; err != nil { // the head leaves when 512 bytes are read
+				t.Fatal(err)
 			}
 			_ = rest.Close()
 			if body, err := io.ReadAll(response.Body); err != nil || len(body) != 600 {
