@@ -14,7 +14,7 @@ const (
 	policyViolation = 1008
 	closeReason     = "rate limit exceeded"
 	// closePatience is how long the peer's answer to a close is waited for, in
-	// all.
+	// all, and how long one direction waits for the other to have sent it.
 	closePatience = 5 * time.Second
 )
 
@@ -57,6 +57,13 @@ func codeOf(err error) int64 {
 		return 0
 	}
 	return field.Int()
+}
+
+// isNoConn reports whether conn is nil or, as after a handshake that has failed, a nil
+// pointer.
+func isNoConn(conn any) bool {
+	v := reflect.ValueOf(conn)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // closable is a wrapper, which has the methods of both styles whatever it wraps.

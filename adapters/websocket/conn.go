@@ -33,7 +33,7 @@ type Conn[T ~int] struct {
 // of coder/websocket are; give [WithNotifier] otherwise. It panics if limit or
 // from is nil, and if the mode closes and conn has no way to.
 func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, opts ...Option) *Conn[T] {
-	if conn == nil {
+	if isNoConn(conn) {
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")
 	}
 	c := newConfig(limit, func(ctx context.Context, notice []byte) error {
@@ -59,7 +59,8 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 // Read returns the next message that the limit admits. Besides the errors of
 // the connection it returns those of [Meter.Allow], of writing a notice, which takes
 // five seconds at most whatever ctx does, and a [DeniedError] once the connection was
-// closed over the limit. What the end of ctx does to the connection is the library's
+// closed over the limit; a read that closes it takes as long as the Close of the
+// library. What the end of ctx does to the connection is the library's
 // choice: coder/websocket closes it if it is being read. Under [Delay] the end of ctx
 // ends the call alone; close the connection to end it.
 func (c *Conn[T]) Read(ctx context.Context) (T, []byte, error) {
@@ -75,7 +76,7 @@ func (c *Conn[T]) Write(ctx context.Context, kind T, data []byte) error {
 	if send, err := c.out.send(ctx, Message{Type: int(kind), Data: data}); !send {
 		return err
 	}
-	return c.Socket.Write(ctx, kind, data)
+	return c.life.explain(c.Socket.Write(ctx, kind, data))
 }
 
 // Close closes the connection with a status, by the library's Close(code, reason)

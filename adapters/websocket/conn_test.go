@@ -331,6 +331,38 @@ func TestIdentityIsFoundOnce(t *testing.T) {
 	}
 }
 
+// A function of the application's that panics does so once for a message.
+func TestPanicOfACostFunction(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []traffikws.Mode{traffikws.Notify(), traffikws.Delay(0)} {
+		synctest.Test(t, func(t *testing.T) {
+			limit := realLimit(t, "9/h", traffik.WithCostFunc(func(r *traffik.Request) (int64, error) {
+				if m, _ := traffikws.MessageOf(r); string(m.Data) == "bad" {
+					panic("in the cost function")
+				}
+				return 1, nil
+			}))
+			conn := traffikws.Wrap(&script{inbound: strings.Fields("a bad b")}, peer(), limit, traffikws.WithMode(mode))
+			var got []string
+			panics := 0
+			read := func() (err error) {
+				defer func() {
+					if recover() != nil {
+						panics++
+					}
+				}()
+				messages, err := deliveries(t, conn)
+				got = append(got, messages...)
+				return err
+			}
+			_, _ = read(), read()
+			if _, _, err := conn.Read(t.Context()); panics != 1 || !errors.Is(err, errEnd) {
+				t.Errorf("%d panics, delivered %q, then %v; want one panic and the end", panics, got, err)
+			}
+		})
+	}
+}
+
 func TestNil(t *testing.T) {
 	t.Parallel()
 	limit, _ := newLimit(t, "3/h")
@@ -339,6 +371,8 @@ func TestNil(t *testing.T) {
 		"request":           func() { traffikws.WrapMessages(&script{}, nil, limit) },
 		"connection":        func() { traffikws.Wrap[kind](nil, peer(), limit) },
 		"message socket":    func() { traffikws.WrapMessages(nil, peer(), limit) },
+		"pointer":           func() { traffikws.Wrap((*closing)(nil), peer(), limit) },
+		"pointer, messages": func() { traffikws.WrapMessages((*talker)(nil), peer(), limit) },
 		"handshake":         func() { traffikws.From(nil) },
 		"function of meter": func() { traffikws.NewMeterFunc(peer(), nil) },
 	} {

@@ -28,7 +28,7 @@
 //
 // There is no retry_after_ms when no waiting helps, because the message costs
 // more than the limit ever admits, or when the store failed and the error policy
-// denies. Of messages denied in a row only the first is answered, and then the
+// denies. Of messages that one limit denies in a row only the first is answered, and then the
 // first after the announced wait, and none within a second of the last notice
 // ([NoticeInterval]), so that a flood is not echoed.
 //

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	traffik "github.com/traffik-go/traffik/core"
 )
 
 // inbound decides for each message read whether it is delivered. One goroutine
@@ -57,7 +55,7 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 		m := in.current.message
 		deliver, err := in.deliver(ctx)
 		if deliver || err != nil {
-			return m, err
+			return m, in.life.explain(err)
 		}
 	}
 }
@@ -100,19 +98,31 @@ func (in *inbound) over(ctx context.Context) error {
 	return err
 }
 
+// gone reports whether the connection has ended in a way that takes along even what is
+// admitted: unless the peer has closed it.
+func (in *inbound) gone() bool {
+	if in.mode.hold == 0 {
+		return in.life.denied() != nil
+	}
+	_, closed := in.life.closed()
+	return in.life.why() != nil && !closed
+}
+
 // deliver reports whether the current message is to be handed to the
 // application, and does what the mode asks for if it is not. A message that is
 // undecided when ctx or the connection ends stays the current one.
 func (in *inbound) deliver(ctx context.Context) (bool, error) {
 	p := in.current
+	in.current = nil // lest a function of the application's panics for ever
 	admitted, err := in.admit(ctx, p)
 	switch {
-	case errors.Is(err, errOver):
+	case errors.Is(err, errOver), admitted && in.gone():
+		in.current = p
 		return false, nil // next sees why
 	case err != nil && ctx.Err() != nil:
+		in.current = p
 		return false, err
 	}
-	in.current = nil
 	switch {
 	case err != nil:
 		return false, err
@@ -120,21 +130,16 @@ func (in *inbound) deliver(ctx context.Context) (bool, error) {
 		in.told.admitted(p.verdict, now())
 		return true, nil
 	case in.ends(p.verdict):
-		in.end(p.verdict)
+		in.life.end(p.verdict, func() {
+			in.config.close()
+			in.drain(ctx)
+		})
 		return false, nil
 	case in.mode.silent || in.told.knows(p, now()) || in.life.why() != nil:
 		return false, nil
 	}
 	in.told.tell(p, now())
 	return false, in.config.notify(ctx, notice(p.wait))
-}
-
-// end ends the connection. An error says that the peer is gone already, which is
-// what was wanted.
-func (in *inbound) end(v traffik.Verdict) {
-	if in.life.end(v) {
-		_ = in.config.closer(policyViolation, closeReason)
-	}
 }
 
 // drain reads what comes after the close frame of a [controller], until the peer

@@ -16,6 +16,7 @@ import (
 type life struct {
 	over chan struct{} // closed at the first end of any kind
 	lost chan struct{} // closed when what was read ahead is not delivered any more
+	told chan struct{} // closed when the peer was told of an end over the limit
 
 	mu       sync.Mutex
 	ended    error     // a *DeniedError
@@ -24,10 +25,22 @@ type life struct {
 	closedAt time.Time // when a read said that the peer has closed, of its own accord
 }
 
-func newLife() *life { return &life{over: make(chan struct{}), lost: make(chan struct{})} }
+func newLife() *life {
+	return &life{over: make(chan struct{}), lost: make(chan struct{}), told: make(chan struct{})}
+}
 
-// end notes that v ends the connection, and reports whether it is the first to.
-func (l *life) end(v traffik.Verdict) (first bool) {
+// end ends the connection because of v, by a function that tells the peer, unless that
+// was done before.
+func (l *life) end(v traffik.Verdict, tell func()) {
+	if l.endedBy(v) {
+		defer time.AfterFunc(closePatience, l.hasTold).Stop()
+		defer l.hasTold()
+		tell()
+	}
+}
+
+// endedBy notes that v ends the connection, and reports whether it is the first to.
+func (l *life) endedBy(v traffik.Verdict) (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended != nil {
@@ -81,11 +94,35 @@ func shut(c chan struct{}) {
 	}
 }
 
-// denied is the error of a connection ended over the limit, nil of another.
+// denied is the error of a connection ended over the limit, nil of another. It is not
+// known before the peer was told, or there was time for it: an application may close the
+// connection with it.
 func (l *life) denied() error {
 	l.mu.Lock()
+	err := l.ended
+	l.mu.Unlock()
+	if err != nil {
+		<-l.told
+	}
+	return err
+}
+
+// explain returns the end over the limit in place of an error that may come of it.
+func (l *life) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if denied := l.denied(); denied != nil {
+		return denied
+	}
+	return err
+}
+
+// hasTold has the end over the limit known.
+func (l *life) hasTold() {
+	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.ended
+	shut(l.told)
 }
 
 // failure is the error of the read that failed first, nil if none did.

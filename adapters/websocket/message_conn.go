@@ -49,11 +49,13 @@ type writeDeadliner interface{ SetWriteDeadline(t time.Time) error }
 //
 // Notices are written from within ReadMessage. The connection beneath allows
 // one writer at a time, so the application must write through the MessageConn
-// too, or give [WithNotifier] and keep to its own writer. Calls of the store
+// too, or give [WithNotifier] and keep to its own writer. What the connection has no
+// lock for, such as the read limit and the compression of gorilla/websocket, is set
+// before. Calls of the store
 // have the context of from, which of [From] does not end. It panics if conn, from
 // or limit is nil, and if a mode closes and conn has no way to.
 func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limiter, opts ...Option) *MessageConn {
-	if conn == nil {
+	if isNoConn(conn) {
 		panic("traffikws: WrapMessages of a nil connection; check the error of the handshake")
 	}
 	mc := &MessageConn{conn: conn, life: newLife(), turn: newTurn()}
@@ -172,6 +174,12 @@ func (c *MessageConn) closable() bool {
 	return closer != nil
 }
 
+func (c *MessageConn) inTurn(write func() error) error {
+	c.turn.take()
+	defer c.turn.give()
+	return write()
+}
+
 // limit calls write, as the only writer, if m may be sent.
 func (c *MessageConn) limit(m Message, write func() error) error {
 	if err := c.life.denied(); err != nil {
@@ -183,7 +191,5 @@ func (c *MessageConn) limit(m Message, write func() error) error {
 	if send, err := c.out.send(c.ctx, m); !send {
 		return err
 	}
-	c.turn.take()
-	defer c.turn.give()
-	return write()
+	return c.life.explain(c.inTurn(write))
 }

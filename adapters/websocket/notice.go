@@ -1,6 +1,7 @@
 package traffikws
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,11 +16,20 @@ const NoticeInterval = time.Second
 // answered once. The zero value has told nothing. All times are the
 // connection's own.
 type told struct {
-	denial bool      // of a denial that was not followed by an admission
-	never  bool      // that no waiting helps
-	until  time.Time // when the wait that was announced is over
 	next   time.Time // when the peer may be told again
+	bursts []burst   // those that have not ended, the latest last
 }
+
+// burst is denials of one throttle, of which the peer was told, that no admission has
+// ended.
+type burst struct {
+	uid   string    // "" if a store has failed
+	never bool      // the peer was told that no waiting helps
+	until time.Time // when the wait that was announced is over
+}
+
+// maxBursts is how many bursts are told apart. One that is forgotten costs a notice.
+const maxBursts = 16
 
 // knows reports whether the peer is not told of a denial, or not yet. A wait that
 // is over and in vain is worth a new notice: another connection of the same
@@ -28,27 +38,52 @@ func (t *told) knows(p *passage, at time.Time) bool {
 	if at.Before(t.next) {
 		return true
 	}
-	never := p.wait == traffik.Never
-	return t.denial && (p.verdict.Failed() || t.never && never || !never && at.Before(t.until))
+	if p.verdict.Failed() {
+		return len(t.bursts) > 0
+	}
+	i := t.of(p.verdict.Shown().UID())
+	if i < 0 {
+		return false
+	}
+	if p.wait == traffik.Never {
+		return t.bursts[i].never
+	}
+	return at.Before(t.bursts[i].until)
+}
+
+// of returns the place of a throttle's burst, -1 if there is none.
+func (t *told) of(uid string) int {
+	return slices.IndexFunc(t.bursts, func(b burst) bool { return b.uid == uid })
 }
 
 // tell notes that the peer was told of a denial.
 func (t *told) tell(p *passage, at time.Time) {
-	t.denial, t.next = true, at.Add(NoticeInterval)
-	if p.wait == traffik.Never {
-		t.never = true
-		return
+	t.next = at.Add(NoticeInterval)
+	b := burst{uid: p.verdict.Shown().UID()}
+	if i := t.of(b.uid); i >= 0 {
+		b = t.bursts[i]
+		t.bursts = slices.Delete(t.bursts, i, i+1)
+	} else if len(t.bursts) == maxBursts {
+		t.bursts = slices.Delete(t.bursts, 0, 1)
 	}
-	t.until = at.Add(p.wait)
+	if b.never = b.never || p.wait == traffik.Never; p.wait != traffik.Never {
+		b.until = at.Add(p.wait)
+	}
+	t.bursts = append(t.bursts, b)
 }
 
-// admitted notes that a message got through. That ends a burst if the announced
-// wait is over; else it was cheaper, or free, or had a limit of its own, and
-// would make notices as frequent as itself.
+// admitted notes that a message got through. That ends the bursts of its limits whose
+// announced wait is over; else it was cheaper, and would make notices as frequent as
+// itself.
 func (t *told) admitted(v traffik.Verdict, at time.Time) {
-	if v.Shown().Counted() && !at.Before(t.until) {
-		t.denial, t.never, t.until = false, false, time.Time{}
+	if len(t.bursts) == 0 || !v.Shown().Counted() {
+		return
 	}
+	over := map[string]bool{"": true}
+	for _, r := range v.Results() {
+		over[r.UID()] = r.Counted()
+	}
+	t.bursts = slices.DeleteFunc(t.bursts, func(b burst) bool { return over[b.uid] && !at.Before(b.until) })
 }
 
 // notice is the message to a peer whose message was dropped. The wait is in

@@ -2,6 +2,8 @@ package traffikws_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -65,4 +67,46 @@ func TestNoticesOfTwoStores(t *testing.T) {
 			t.Errorf("%d delivered, written %q; want 1001 and the one notice of a denied burst of 10 s", len(got), s.written)
 		}
 	})
+}
+
+// A long wait for one limit says nothing of another, whose denials are told, too, each
+// burst once.
+func TestNoticesOfTwoLimits(t *testing.T) {
+	t.Parallel()
+	for _, joined := range []bool{false, true} {
+		t.Run(fmt.Sprint("joined ", joined), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				limits := map[string]traffik.Limiter{"never": realLimit(t, "1/h", traffik.WithCost(2))}
+				for name, rate := range map[string]string{"hour": "1/h", "minute": "1/m"} {
+					backend, err := traffik.NewMemory()
+					if err != nil {
+						t.Fatal(err)
+					}
+					limits[name] = traffik.MustNew(name, rate, traffik.WithBackend(backend), traffik.WithStrategy(traffik.GCRA{}))
+				}
+				s := &script{inbound: strings.Fields(strings.Repeat("hour minute never ", 150))}
+				s.before = func(string) { time.Sleep(200 * time.Millisecond) } //nolint:forbidigo // the clock of the bubble
+				conn := traffikws.Wrap(s, peer(), nil, traffikws.WithLimitFunc(func(m traffikws.Message) traffik.Limiter {
+					if joined {
+						return traffik.All(limits[string(m.Data)])
+					}
+					return limits[string(m.Data)]
+				}))
+				got, _ := deliveries(t, conn)
+				if want := []string{"hour@200ms", "minute@400ms", "minute@1m0.4s"}; !slices.Equal(got, want) {
+					t.Errorf("delivered %q, want %q", got, want)
+				}
+				want := []string{
+					`1 {"type":"rate_limit"}`,
+					`1 {"type":"rate_limit","retry_after_ms":58800}`,
+					`1 {"type":"rate_limit","retry_after_ms":3597600}`,
+					`1 {"type":"rate_limit","retry_after_ms":59400}`,
+				}
+				if !slices.Equal(s.written, want) {
+					t.Errorf("written %q, want %q", s.written, want)
+				}
+			})
+		})
+	}
 }

@@ -44,7 +44,8 @@ func WithLimitFunc(choose func(m Message) traffik.Limiter) Option {
 // is not sent: under [Notify] and [CloseAfter] the write returns a [DeniedError],
 // under [Drop] it returns nil, under [Delay] it blocks first, at most until the
 // connection's reads have failed. Once the connection was closed over the limit
-// all writes return the same DeniedError. Notices are not counted. A nil limit,
+// all writes return the same DeniedError, and so do reads: go on reading until then
+// over gorilla/websocket, whose peer might else not see why. Notices are not counted. A nil limit,
 // be it a nil [traffik.Throttle] or [traffik.Gate], keeps writes unlimited.
 func WithOutbound(limit traffik.Limiter, mode Mode) Option {
 	return optionFunc(func(c *config) { c.outLimit, c.outMode = limit, mode })
@@ -67,7 +68,9 @@ func WithNotifier(notify func(ctx context.Context, notice []byte) error) Option 
 // status 1008, once for a connection, in the goroutine that reads or writes, and
 // [Conn.Close] with the status it is given.
 // After that nothing is read or written through the wrapper; a read that is under
-// way is the function's to end. Without it both styles of
+// way is the function's to end. Other calls of the wrapper learn of the end when the
+// function has returned, or after five seconds: it must not use the wrapper itself.
+// Without it both styles of
 // closing are known: Close(code, reason), as in coder/websocket, and
 // WriteControl, as in gorilla/websocket. A nil function keeps them.
 func WithCloser(closer func(code int, reason string) error) Option {
@@ -91,6 +94,10 @@ func newConfig(limit traffik.Limiter, notify func(context.Context, []byte) error
 	}
 	return c
 }
+
+// close tells the peer why it is hung up on. An error says that it is gone already,
+// which is what was wanted.
+func (c *config) close() { _ = c.closer(policyViolation, closeReason) }
 
 // closeWith sets how the library closes, in one step or with finish in two,
 // unless the application closes. It panics if nobody can: when the connection is

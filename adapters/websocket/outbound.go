@@ -11,14 +11,14 @@ import (
 type outbound struct {
 	lane
 	life   *life
-	closer func(code int, reason string) error
+	config *config
 }
 
 func newOutbound(from *sender, c *config, l *life) *outbound {
 	if isNil(c.outLimit) {
 		return nil
 	}
-	out := &outbound{life: l, closer: c.closer}
+	out := &outbound{life: l, config: c}
 	out.lane = lane{meter: newMeter(from, always(c.outLimit)), mode: c.outMode, pause: out.hold}
 	return out
 }
@@ -44,13 +44,15 @@ func (out *outbound) send(ctx context.Context, m Message) (bool, error) {
 		p.refund(ctx)
 		return false, err
 	case admitted:
+		if denied := out.life.denied(); denied != nil { // while the store was asked
+			p.refund(ctx)
+			return false, denied
+		}
 		return true, nil
 	case out.mode.silent:
 		return false, nil
 	case out.ends(p.verdict):
-		if out.life.end(p.verdict) {
-			_ = out.closer(policyViolation, closeReason) // the peer may be gone already
-		}
+		out.life.end(p.verdict, out.config.close)
 		return false, out.life.denied()
 	}
 	return false, &DeniedError{Verdict: p.verdict}

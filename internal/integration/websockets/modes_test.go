@@ -114,6 +114,81 @@ func TestCloseOfALateReader(t *testing.T) {
 	}
 }
 
+// chattering writes beside its reads, and hangs up as soon as either fails.
+func chattering(read, write func() error, hangUp func()) {
+	defer hangUp()
+	ended := make(chan error, 2)
+	for _, call := range []func() error{read, write} {
+		go func() {
+			for {
+				if err := call(); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+	}
+	<-ended
+}
+
+// A handler that hangs up at the first failed write does not overtake the close frame of
+// a read.
+func TestCloseBesideAWriter(t *testing.T) {
+	t.Parallel()
+	upgrader := gorilla.Upgrader{}
+	for name, handler := range map[string]func(traffik.Limiter) http.HandlerFunc{
+		"coder": func(limit traffik.Limiter) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				ws, err := websocket.Accept(w, r, nil)
+				if err != nil {
+					return
+				}
+				conn := traffikws.Wrap(ws, traffikws.From(r), limit, traffikws.WithMode(traffikws.Close()))
+				chattering(
+					func() error { _, _, err := conn.Read(r.Context()); return err },
+					func() error { return conn.Write(r.Context(), websocket.MessageText, nil) },
+					func() { _ = ws.CloseNow() })
+			}
+		},
+		"gorilla": func(limit traffik.Limiter) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				ws, err := upgrader.Upgrade(w, r, nil)
+				if err != nil {
+					return
+				}
+				conn := traffikws.WrapMessages(ws, traffikws.From(r), limit, traffikws.WithMode(traffikws.Close()))
+				chattering(
+					func() error { _, _, err := conn.ReadMessage(); return err },
+					func() error { return conn.WriteMessage(gorilla.TextMessage, nil) },
+					func() { _ = ws.Close() })
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit, _ := newLimit(t, "1/h")
+			server := serve(t, handler(limit))
+			for range 10 {
+				ws, _, err := websocket.Dial(t.Context(), server.URL, nil) //nolint:bodyclose // coder: it need not be closed
+				if err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					for ws.Write(t.Context(), websocket.MessageText, []byte("x")) == nil {
+					}
+				}()
+				for err == nil {
+					_, _, err = ws.Read(t.Context())
+				}
+				if websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+					t.Errorf("the connection ended by %v, want a close with 1008", err)
+				}
+				_ = ws.CloseNow()
+			}
+		})
+	}
+}
+
 // Outbound messages over their limit are not sent, and the application is told.
 func TestOutbound(t *testing.T) {
 	t.Parallel()
