@@ -54,8 +54,11 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 		}
 		m := in.current.message
 		deliver, err := in.deliver(ctx)
+		if err != nil && in.life.denied() != nil {
+			continue // over drains first
+		}
 		if deliver || err != nil {
-			return m, in.life.explain(err)
+			return m, err
 		}
 	}
 }
@@ -101,11 +104,11 @@ func (in *inbound) over(ctx context.Context) error {
 // gone reports whether the connection has ended in a way that takes along even what is
 // admitted: unless the peer has closed it.
 func (in *inbound) gone() bool {
-	if in.mode.hold == 0 {
-		return in.life.denied() != nil
+	if in.life.denied() != nil {
+		return true
 	}
 	_, closed := in.life.closed()
-	return in.life.why() != nil && !closed
+	return in.mode.hold > 0 && in.life.why() != nil && !closed
 }
 
 // deliver reports whether the current message is to be handed to the

@@ -32,6 +32,7 @@ type passage struct {
 	verdict  traffik.Verdict
 	charged  bool          // it is admitted and, once its hold is over, through
 	wait     time.Duration // until it would be admitted, if it is denied
+	denier   string        // the throttle that denies it, "" if a store has failed
 	deadline time.Time     // no hold goes on beyond it
 	until    time.Time     // the end of its latest hold, the zero time if there was none
 }
@@ -58,6 +59,7 @@ func (l *lane) admit(ctx context.Context, p *passage) (bool, error) {
 			return false, err
 		}
 		if !p.judged(v, l.mode) {
+			p.denier = denierOf(v)
 			p.refund(ctx)
 			return false, nil
 		}
@@ -88,6 +90,21 @@ func (p *passage) judged(v traffik.Verdict, mode Mode) bool {
 	}
 	p.until = at.Add(p.wait)
 	return true
+}
+
+// denierOf returns the name of the throttle that stands in the way: of one whose queue is
+// too long if v admits, and none if a store has failed.
+func denierOf(v traffik.Verdict) string {
+	if v.Failed() {
+		return ""
+	}
+	denier := v.Shown()
+	for _, r := range v.Results() {
+		if v.Allowed() && r.Delay == v.Delay() {
+			denier = r
+		}
+	}
+	return denier.UID()
 }
 
 // refund gives back what was charged for a message that is not let through. A

@@ -107,6 +107,14 @@ func (l *life) denied() error {
 	return err
 }
 
+// hasEnded reports whether the connection is ended over the limit, as soon as that is
+// decided.
+func (l *life) hasEnded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended != nil
+}
+
 // explain returns the end over the limit in place of an error that may come of it.
 func (l *life) explain(err error) error {
 	if err == nil {

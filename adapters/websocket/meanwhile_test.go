@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	traffikws "github.com/traffik-go/traffik/adapters/websocket"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
 // slowlyClosing is a connection whose close frame takes its time.
@@ -189,5 +191,175 @@ func TestWritesBrokenByTheEnd(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// answering is a connection whose peer answers a close, which takes a moment longer.
+type answering struct {
+	*pipe
+	closed chan struct{}
+}
+
+func (a answering) Read(context.Context) (kind, []byte, error) {
+	select {
+	case m := <-a.messages:
+		return 1, []byte(m), nil
+	case <-a.closed:
+		return 0, nil, coderCloseError{Code: 1008}
+	}
+}
+
+func (a answering) Close(status, string) error {
+	close(a.closed)
+	time.Sleep(time.Second) //nolint:forbidigo // the clock of the bubble
+	return nil
+}
+
+// The answer to a close over the limit is no close of the peer's own, before which what it
+// has sent would count.
+func TestAdmittedAfterTheAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := traffik.NewMemory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var conn *traffikws.Conn[kind]
+		calls := 0
+		backend := &contested{memory, 0, &calls, func() {
+			if calls == 3 { // for the second message, after its hold
+				_ = conn.Write(t.Context(), 1, nil)
+			}
+		}}
+		limit := traffik.MustNew("limit", "1/s", traffik.WithBackend(backend), traffik.WithStrategy(traffik.GCRA{}))
+		a := answering{newPipe(), make(chan struct{})}
+		go func() { a.messages <- "a"; a.messages <- "b" }()
+		conn = traffikws.Wrap(a, peer(), limit, traffikws.WithMode(traffikws.Delay(0)), traffikws.WithOutbound(realLimit(t, "1/h", traffik.WithCost(2)), traffikws.Close()))
+		got, err := deliveries(t, conn)
+		if !errors.As(err, new(*traffikws.DeniedError)) || !slices.Equal(got, []string{"a@0s"}) {
+			t.Errorf("delivered %q, error %v; want the first message alone", got, err)
+		}
+		if stat, err := limit.Key("ip:192.0.2.1").Stat(t.Context()); err != nil || stat.Remaining != 1 {
+			t.Errorf("%+v, %v; want the second given back", stat, err)
+		}
+	})
+}
+
+// Whatever the store says to a write while a read ends the connection, the write tells of
+// that end, and not before the close frame is out.
+func TestWriteInTheStoreAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mode traffikws.Mode
+		cost int64
+		fail error
+	}{
+		"admitted":    {traffikws.Notify(), 1, nil},
+		"denied":      {traffikws.Notify(), 2, nil},
+		"silent":      {traffikws.Drop(), 2, nil},
+		"a violation": {traffikws.Close(), 2, nil},
+		"held":        {traffikws.Delay(0), 2, nil},
+		"failed":      {traffikws.Notify(), 1, errors.New("down")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				memory, err := traffik.NewMemory()
+				if err != nil {
+					t.Fatal(err)
+				}
+				store := traffiktest.Break(memory)
+				store.Slow(time.Second)
+				time.AfterFunc(time.Millisecond, func() { store.Slow(0) }) // not what gives back
+				store.Fail(c.fail)
+				out := traffik.MustNew("out", "1/h", traffik.WithBackend(store), traffik.WithCost(c.cost), traffik.WithErrorPolicy(traffik.Propagate))
+				s := slowlyClosing{newPipe(), 4 * time.Second}
+				conn := traffikws.Wrap(s, peer(), realLimit(t, "1/h", traffik.WithCost(2)), traffikws.WithMode(traffikws.Close()), traffikws.WithOutbound(out, c.mode))
+				go func() {
+					s.messages <- "over the limit"
+				}()
+				read := make(chan error, 1)
+				go func() {
+					_, _, err := conn.Read(t.Context())
+					read <- err
+				}()
+				start := time.Now()
+				written := conn.Write(t.Context(), 1, nil)
+				if took := time.Since(start); !errors.As(written, new(*traffikws.DeniedError)) || !errors.Is(written, <-read) || took != 4*time.Second {
+					t.Errorf("%v after %v; want the error of the read after 4 s", written, took)
+				}
+			})
+		})
+	}
+}
+
+// draining is a connection in the style of gorilla's whose peer sends another message and a
+// ping before it answers a close. Writes under way then fail.
+type draining struct {
+	ping  func() error
+	reads int
+	sent  chan struct{}
+}
+
+func (d *draining) ReadMessage() (int, []byte, error) {
+	d.reads++
+	select {
+	case <-d.sent:
+	default:
+		return 1, []byte("over the limit"), nil
+	}
+	if d.reads < 4 {
+		return 1, []byte("late"), d.ping()
+	}
+	return -1, nil, errEnd
+}
+
+func (d *draining) WriteMessage(int, []byte) error {
+	<-d.sent
+	return errors.New("the close frame was sent")
+}
+
+func (d *draining) WriteControl(opcode int, data []byte, _ time.Time) error {
+	if opcode == 8 {
+		close(d.sent)
+		return nil
+	}
+	return d.WriteMessage(opcode, data)
+}
+
+func (d *draining) Close() error { return nil }
+
+// A read that ends the connection, or whose notice breaks with it, first reads what is left
+// to read, though a handler in it answers a ping through the wrapper.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ in, out traffikws.Mode }{
+		"after a read":  {traffikws.Close(), traffikws.Notify()},
+		"after a write": {traffikws.Notify(), traffikws.Close()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := &draining{sent: make(chan struct{})}
+				limit := realLimit(t, "1/h", traffik.WithCost(2))
+				conn := traffikws.WrapMessages(d, peer(), limit, traffikws.WithMode(c.in), traffikws.WithOutbound(limit, c.out))
+				d.ping = func() error { return conn.WriteControl(10, nil, time.Time{}) }
+				start := time.Now()
+				read := make(chan error, 1)
+				go func() {
+					_, _, err := conn.ReadMessage()
+					read <- err
+				}()
+				synctest.Wait()
+				written := conn.WriteMessage(1, nil)
+				if err := <-read; !errors.Is(err, written) || d.reads != 4 || time.Since(start) != 0 {
+					t.Errorf("read: %v, written: %v after %d reads and %v; want one error after 4 reads at once", err, written, d.reads, time.Since(start))
+				}
+				if err := conn.WriteControl(9, nil, time.Time{}); !errors.Is(err, written) {
+					t.Errorf("a ping: %v, want %v", err, written)
+				}
+				time.Sleep(10 * time.Second) //nolint:forbidigo // the clock of the bubble
+			})
+		})
 	}
 }

@@ -8,12 +8,12 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// textMessage is the opcode of a text message and closeMessage the first of a
-// control frame (RFC 6455, section 11.8), which is what both styles of library
-// call them, too.
+// The opcodes of a text message, of a close, which is the first of control frames, and of
+// a pong (RFC 6455, section 11.8): both styles of library number them so, too.
 const (
 	textMessage  = 1
 	closeMessage = 8
+	pongMessage  = 10
 )
 
 // Message is one message as far as limits are concerned.

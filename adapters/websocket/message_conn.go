@@ -142,11 +142,16 @@ func (c *MessageConn) notify(notice []byte) error {
 // even if it can't be written, unlike one written to the connection beneath: reads
 // deliver and charge nothing more and return the error of the connection, once the
 // peer has answered; held writes return one that is [net.ErrClosed]. So a handler of
-// the peer's close must answer by the connection beneath.
+// the peer's close must answer by the connection beneath. Of handlers of pings and pongs
+// only a pong may come through here: other frames and messages would wait up to five
+// seconds for the read that they are called from, once it ends the connection.
 func (c *MessageConn) WriteControl(messageType int, data []byte, deadline time.Time) error {
 	conn, ok := c.conn.(controller)
 	if !ok {
 		return errors.ErrUnsupported
+	}
+	if messageType == pongMessage {
+		return c.pong(func() error { return conn.WriteControl(messageType, data, deadline) })
 	}
 	if err := c.life.denied(); err != nil {
 		return err
@@ -154,7 +159,17 @@ func (c *MessageConn) WriteControl(messageType int, data []byte, deadline time.T
 	if messageType == closeMessage {
 		c.life.leave()
 	}
-	return conn.WriteControl(messageType, data, deadline)
+	return c.life.explain(conn.WriteControl(messageType, data, deadline))
+}
+
+// pong writes what a handler of pings answers with, perhaps within the read that waits for
+// the peer's close: it must not wait for that read. A pong that the close frame has
+// overtaken is not owed any more.
+func (c *MessageConn) pong(write func() error) error {
+	if err := write(); err != nil && !c.life.hasEnded() {
+		return err
+	}
+	return nil
 }
 
 // Close closes the connection beneath, without a close frame in the style of

@@ -33,19 +33,18 @@ const maxBursts = 16
 
 // knows reports whether the peer is not told of a denial, or not yet. A wait that
 // is over and in vain is worth a new notice: another connection of the same
-// identity was quicker.
+// identity was quicker. A failed store is told once, and not during an announced wait.
 func (t *told) knows(p *passage, at time.Time) bool {
 	if at.Before(t.next) {
 		return true
 	}
-	if p.verdict.Failed() {
-		return len(t.bursts) > 0
-	}
-	i := t.of(p.verdict.Shown().UID())
-	if i < 0 {
+	i := t.of(p.denier)
+	switch {
+	case p.verdict.Failed():
+		return i >= 0 || slices.ContainsFunc(t.bursts, func(b burst) bool { return at.Before(b.until) })
+	case i < 0:
 		return false
-	}
-	if p.wait == traffik.Never {
+	case p.wait == traffik.Never:
 		return t.bursts[i].never
 	}
 	return at.Before(t.bursts[i].until)
@@ -59,7 +58,7 @@ func (t *told) of(uid string) int {
 // tell notes that the peer was told of a denial.
 func (t *told) tell(p *passage, at time.Time) {
 	t.next = at.Add(NoticeInterval)
-	b := burst{uid: p.verdict.Shown().UID()}
+	b := burst{uid: p.denier}
 	if i := t.of(b.uid); i >= 0 {
 		b = t.bursts[i]
 		t.bursts = slices.Delete(t.bursts, i, i+1)

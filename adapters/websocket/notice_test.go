@@ -110,3 +110,86 @@ func TestNoticesOfTwoLimits(t *testing.T) {
 		})
 	}
 }
+
+// Cheap messages between dear ones end no burst before the announced wait is over.
+func TestNoticesBetweenCheapMessages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := realLimit(t, "30/m", traffik.WithStrategy(traffik.GCRA{Burst: 30}), traffik.WithCostFunc(traffikws.CostBySize(1)))
+		s := &script{inbound: strings.Fields(strings.Repeat("x", 25) + strings.Repeat(" "+strings.Repeat("x", 28)+" x", 12))}
+		s.before = func(string) { time.Sleep(time.Second) } //nolint:forbidigo // the clock of the bubble
+		if _, err := deliveries(t, traffikws.Wrap(s, peer(), limit)); !errors.Is(err, errEnd) || len(s.written) != 1 {
+			t.Errorf("written %q, error %v; want one notice", s.written, err)
+		}
+	})
+}
+
+// A store that fails is told once until something is admitted, whatever else the peer was
+// told long ago, and of whatever else the message is charged to.
+func TestNoticesOfFailures(t *testing.T) {
+	t.Parallel()
+	for _, joined := range []bool{false, true} {
+		t.Run(fmt.Sprint("joined ", joined), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				memory, err := traffik.NewMemory()
+				if err != nil {
+					t.Fatal(err)
+				}
+				store := traffiktest.Break(memory)
+				upload := realLimit(t, "1/s", traffik.WithStrategy(traffik.GCRA{}))
+				var chat traffik.Limiter = traffik.MustNew("chat", "100/s", traffik.WithBackend(store), traffik.WithErrorPolicy(traffik.FailClosed))
+				if joined {
+					chat = traffik.All(upload, chat)
+				}
+				s := &script{inbound: strings.Fields("upload upload up up down down down up down down")}
+				s.before = func(message string) {
+					if message != "upload" {
+						time.Sleep(time.Minute) //nolint:forbidigo // the clock of the bubble
+					}
+					store.Fail(nil)
+					if message == "down" {
+						store.Fail(errors.New("down"))
+					}
+				}
+				conn := traffikws.Wrap(s, peer(), nil, traffikws.WithLimitFunc(func(m traffikws.Message) traffik.Limiter {
+					if string(m.Data) == "upload" {
+						return upload
+					}
+					return chat
+				}))
+				_, _ = deliveries(t, conn)
+				want := []string{`1 {"type":"rate_limit","retry_after_ms":1000}`, `1 {"type":"rate_limit"}`, `1 {"type":"rate_limit"}`}
+				if !slices.Equal(s.written, want) {
+					t.Errorf("written %q, want %q", s.written, want)
+				}
+			})
+		})
+	}
+}
+
+// A queue that is too long is the queue's denial, not that of the tightest limit beside it.
+func TestNoticeOfALongQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := traffik.NewMemory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		queue := traffik.MustNew("queue", "1/m", traffik.WithBackend(memory), traffik.WithStrategy(traffik.LeakyBucketWithQueue{Capacity: 100}))
+		other := traffik.MustNew("other", "2/h", traffik.WithBackend(memory), traffik.WithStrategy(traffik.GCRA{Burst: 2}))
+		s := &script{inbound: strings.Fields("both both other other other other other")}
+		s.before = func(string) { time.Sleep(2 * time.Second) } //nolint:forbidigo // the clock of the bubble
+		conn := traffikws.Wrap(s, peer(), nil, traffikws.WithMode(traffikws.Delay(time.Second)), traffikws.WithLimitFunc(func(m traffikws.Message) traffik.Limiter {
+			if string(m.Data) == "both" {
+				return traffik.All(queue, other)
+			}
+			return other
+		}))
+		_, _ = deliveries(t, conn)
+		want := []string{`1 {"type":"rate_limit","retry_after_ms":57000}`, `1 {"type":"rate_limit","retry_after_ms":1794000}`}
+		if !slices.Equal(s.written, want) {
+			t.Errorf("written %q, want %q", s.written, want)
+		}
+	})
+}

@@ -36,6 +36,10 @@ func (out *outbound) send(ctx context.Context, m Message) (bool, error) {
 	}
 	p := out.enter(m)
 	admitted, err := out.admit(ctx, p)
+	if denied := out.life.denied(); denied != nil { // whatever the store says meanwhile
+		p.refund(ctx)
+		return false, denied
+	}
 	switch {
 	case errors.Is(err, errOver):
 		p.refund(ctx)
@@ -44,10 +48,6 @@ func (out *outbound) send(ctx context.Context, m Message) (bool, error) {
 		p.refund(ctx)
 		return false, err
 	case admitted:
-		if denied := out.life.denied(); denied != nil { // while the store was asked
-			p.refund(ctx)
-			return false, denied
-		}
 		return true, nil
 	case out.mode.silent:
 		return false, nil
