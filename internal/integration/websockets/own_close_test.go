@@ -13,11 +13,11 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// closingServers deliver into got and close 1.5 s after the first message, in
-// each way that the application has; the peer answers the close.
+// closingServers deliver into got and close after the second message, in each way that
+// the application has, when the third is held; the peer answers the close.
 func closingServers(limit traffik.Limiter, got chan<- string) map[string]http.HandlerFunc {
-	const rest = 1500 * time.Millisecond
-	mode := traffikws.WithMode(traffikws.Delay(0))
+	const rest = 100 * time.Millisecond
+	mode := traffikws.WithMode(traffikws.Delay(2 * time.Hour))
 	coder := func(w http.ResponseWriter, r *http.Request) {
 		defer close(got)
 		ws, err := websocket.Accept(w, r, nil)
@@ -26,14 +26,14 @@ func closingServers(limit traffik.Limiter, got chan<- string) map[string]http.Ha
 		}
 		defer func() { _ = ws.CloseNow() }()
 		conn := traffikws.Wrap(ws, traffikws.From(r), limit, mode)
-		for closes := false; ; closes = true {
+		for n := 1; ; n++ {
 			_, data, err := conn.Read(r.Context())
 			if err != nil {
 				got <- err.Error()
 				return
 			}
 			got <- string(data)
-			if !closes {
+			if n == 2 {
 				time.AfterFunc(rest, func() { _ = conn.Close(1000, "bye") })
 			}
 		}
@@ -49,14 +49,14 @@ func closingServers(limit traffik.Limiter, got chan<- string) map[string]http.Ha
 			}
 			defer func() { _ = ws.Close() }()
 			conn := traffikws.WrapMessages(ws, traffikws.From(r), limit, mode)
-			for closes := false; ; closes = true {
+			for n := 1; ; n++ {
 				_, data, err := conn.ReadMessage()
 				if err != nil {
 					got <- err.Error()
 					return
 				}
 				got <- string(data)
-				if !closes {
+				if n == 2 {
 					time.AfterFunc(rest, func() { end(conn) })
 				}
 			}
@@ -79,21 +79,24 @@ func TestOwnCloseEndsHolds(t *testing.T) {
 	for name := range closingServers(nil, nil) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			limit := traffik.MustNew("held", "1/s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{}))
+			limit := traffik.MustNew("held", "1/h", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{Burst: 2}))
 			got := make(chan string, 10)
 			c := dial(t, serve(t, closingServers(limit, got)[name]))
 			for i := range 6 {
 				c.say(fmt.Sprint(i))
 			}
 			var all []string
-			var last time.Time
-			start := time.Now()
-			for message := range got {
-				all, last = append(all, message), time.Now()
+			for open, deadline := true, time.After(time.Minute); open; {
+				var message string
+				select {
+				case message, open = <-got:
+					all = append(all, message)
+				case <-deadline:
+					t.Fatalf("%q, and a hold that has not ended", all)
+				}
 			}
-			// Two within 1.5 s, and the error at once.
-			if took := last.Sub(start); len(all) != 3 || took > 2500*time.Millisecond {
-				t.Errorf("%q after %v, want two messages and the error of the close after 1.5 s", all, took)
+			if len(all) != 4 || all[0] != "0" || all[1] != "1" { // and an error, and nothing
+				t.Errorf("%q, want two messages and the error of the close", all)
 			}
 		})
 	}
