@@ -64,14 +64,16 @@ func drown(task string) {
 	if err := json.Unmarshal([]byte(task), &f); err != nil {
 		panic(err)
 	}
-	f.run()
-	if err := json.NewEncoder(os.Stdout).Encode(f); err != nil {
-		panic(err)
-	}
+	f.run(func() {
+		if err := json.NewEncoder(os.Stdout).Encode(f); err != nil {
+			panic(err)
+		}
+	})
 }
 
-// run draws with all callers on one key until the time is up.
-func (f *flood) run() {
+// run draws with all callers on one key until the time is up. It calls drawn before
+// it cleans up.
+func (f *flood) run(drawn func()) {
 	client := redis.NewClient(&redis.Options{Addr: f.Addr})
 	defer func() { _ = client.Close() }()
 	backend, err := traffikredis.New(client, traffikredis.WithNamespace("flood"))
@@ -102,14 +104,11 @@ func (f *flood) run() {
 		})
 	}
 	wg.Wait()
+	drawn()
 }
 
 func (f *flood) draw(ctx context.Context, backend traffik.Backend) {
-	_, rate, strategy := f.limit()
-	ops := []traffik.Op{{
-		Key: traffik.Key{Scope: traffik.ScopeOf("flood", strategy.ID()), ID: "one"}, Strategy: strategy,
-		Draw: traffik.Draw{Rate: rate, Cost: 1},
-	}}
+	ops := f.ops(1)
 	var out [1]traffik.Decision
 	err := backend.Take(ctx, ops, out[:])
 	switch {
@@ -125,6 +124,15 @@ func (f *flood) draw(ctx context.Context, backend traffik.Backend) {
 	default:
 		f.Unexpected = fmt.Sprintln(err)
 	}
+}
+
+// ops is a draw of cost units on the one key.
+func (f *flood) ops(cost int64) []traffik.Op {
+	_, rate, strategy := f.limit()
+	return []traffik.Op{{
+		Key: traffik.Key{Scope: traffik.ScopeOf("flood", strategy.ID()), ID: "one"}, Strategy: strategy,
+		Draw: traffik.Draw{Rate: rate, Cost: cost},
+	}}
 }
 
 // TestFlood: four processes of 32 goroutines on one key never get more than the
@@ -169,26 +177,20 @@ func testFlood(t *testing.T, sum flood, disturb func(context.Context, *redis.Cli
 	t.Helper()
 	server := servers.Redis(t, servers.Own())
 	results := make([]flood, processes)
-	var wg sync.WaitGroup
+	var drawn, ended sync.WaitGroup
+	defer ended.Wait()
 	for i := range processes {
-		wg.Go(func() {
-			task, _ := json.Marshal(flood{Addr: server.Addr, InGo: sum.InGo, Rest: sum.Rest})
-			cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this very binary
-			cmd.Env = append(os.Environ(), floodVariable+"="+string(task))
-			cmd.Stderr = os.Stderr
-			out, err := cmd.Output()
-			if err == nil {
-				err = json.Unmarshal(out, &results[i])
-			}
-			if err != nil {
-				t.Errorf("process %d: %v: %s", i, err, out)
+		drawn.Add(1)
+		ended.Go(func() {
+			if err := results[i].await(t, flood{Addr: server.Addr, InGo: sum.InGo, Rest: sum.Rest}, drawn.Done); err != nil {
+				t.Errorf("process %d: %v", i, err)
 			}
 		})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), floodTime)
 	defer cancel()
 	disturb(ctx, newClient(t, server.Addr))
-	wg.Wait()
+	drawn.Wait()
 	sum.From = math.MaxInt64
 	for _, f := range results {
 		sum.Admitted += f.Admitted
@@ -207,12 +209,41 @@ func testFlood(t *testing.T, sum flood, disturb func(context.Context, *redis.Cli
 	}
 }
 
-// drain draws what has flowed in since the processes were last at it.
+// await starts a process of a flood and puts its answer into f. It calls drawn when
+// that is there, and returns when the process has ended, which can take it a second.
+func (f *flood) await(t *testing.T, task flood, drawn func()) error {
+	t.Helper()
+	drawn = sync.OnceFunc(drawn)
+	defer drawn()
+	text, err := json.Marshal(task)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this very binary
+	cmd.Env = append(os.Environ(), floodVariable+"="+string(text))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	err = json.NewDecoder(out).Decode(f)
+	drawn()
+	return errors.Join(err, cmd.Wait())
+}
+
+// drain counts what has flowed in since the processes were last at it: one look, since
+// on a slow machine more would flow in than single draws take out. It has to come
+// within the two seconds that fill the bucket.
 func (f *flood) drain(t *testing.T, addr string) {
 	t.Helper()
 	backend := newBackend(t, newClient(t, addr), traffikredis.WithNamespace("flood"))
-	for before := int64(-1); f.Admitted > before; {
-		before = f.Admitted
-		f.draw(t.Context(), backend)
+	var out [1]traffik.Decision
+	if err := backend.Peek(t.Context(), f.ops(0), out[:]); err != nil {
+		t.Fatal(err)
 	}
+	f.Admitted += out[0].Remaining
+	f.Until = max(f.Until, out[0].At)
 }
