@@ -118,12 +118,7 @@ func (c *container) kill() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
-	engine, err := testcontainers.NewDockerClientWithOpts(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = engine.Close() }()
-	if _, err := engine.ContainerKill(ctx, c.ctr.GetContainerID(), client.ContainerKillOptions{Signal: "KILL"}); err != nil {
+	if err := c.signal(ctx, "KILL"); err != nil {
 		return err
 	}
 	for !c.ended() {
@@ -133,6 +128,16 @@ func (c *container) kill() error {
 		}
 	}
 	return nil
+}
+
+func (c *container) signal(ctx context.Context, name string) error {
+	engine, err := testcontainers.NewDockerClientWithOpts(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = engine.Close() }()
+	_, err = engine.ContainerKill(ctx, c.ctr.GetContainerID(), client.ContainerKillOptions{Signal: name})
+	return err
 }
 
 func (c *container) ended() bool {

@@ -65,6 +65,10 @@ func (p *process) kill() error {
 	return err
 }
 
+func (p *process) signal(ctx context.Context, name string) error {
+	return exec.CommandContext(ctx, "kill", "-"+name, strconv.Itoa(p.cmd.Process.Pid)).Run() //nolint:gosec // our own child
+}
+
 func (p *process) ended() bool {
 	select {
 	case <-p.done:

@@ -55,6 +55,8 @@ type runner interface {
 	start(ctx context.Context) error
 	// kill ends it as kill -9 does and returns when it is gone.
 	kill() error
+	// signal sends it a signal by its name, as "STOP".
+	signal(ctx context.Context, name string) error
 	// ended says that it is not running.
 	ended() bool
 	// output is what it printed last.
@@ -102,6 +104,29 @@ func (s *Server) Restart() {
 	defer cancel()
 	if err := s.up(ctx); err != nil {
 		s.t.Fatalf("servers: restart %s at %s: %v", s.kind.name, s.Addr, err)
+	}
+}
+
+// Hang stops the server where it is: its connections stay, and nothing is answered
+// until Resume.
+func (s *Server) Hang() {
+	s.t.Helper()
+	s.signal("STOP")
+}
+
+// Resume lets the server go on after Hang.
+func (s *Server) Resume() {
+	s.t.Helper()
+	s.signal("CONT")
+}
+
+func (s *Server) signal(name string) {
+	s.t.Helper()
+	s.mustOwn()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	if err := s.run.signal(ctx, name); err != nil {
+		s.t.Fatalf("servers: send %s to %s at %s: %v", name, s.kind.name, s.Addr, err)
 	}
 }
 
