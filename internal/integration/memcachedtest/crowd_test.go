@@ -32,8 +32,8 @@ type tally struct {
 
 const (
 	crowdMembers = 4
-	crowdBurst   = 50
-	crowdLimit   = 400 // a second
+	crowdBurst   = 10
+	crowdLimit   = 40 // a second, less than a crowd asks for on a slow machine
 	crowdPeriod  = time.Second
 	// plenty is more than a crowd can draw, so that every draw is a write.
 	plenty = 1_000_000_000
