@@ -103,23 +103,57 @@ func (o outcome) end() error {
 // uptime measures how long an exchange waits, on which no decision depends.
 func uptime() time.Time { return time.Now() } //nolint:forbidigo // see above
 
+// run decides and writes. While others are at work on a key it looks before it waits
+// for its turn: denials write nothing and need not wait for each other.
 func (x *exchange) run(ctx context.Context, peek bool) error {
-	if !peek {
-		from := uptime()
-		free, err := x.backend.turns.wait(ctx, x.keys)
-		if err != nil {
+	if peek {
+		_, err := x.look(ctx)
+		return err
+	}
+	from := uptime()
+	free, taken := x.backend.turns.try(x.keys)
+	if free == nil {
+		changes, err := x.lookAhead(ctx, taken)
+		if err != nil || !changes {
 			return err
 		}
-		defer free()
-		if uptime().Sub(from) > maxWait {
-			return errLate
+		if free, err = x.backend.turns.wait(ctx, x.keys); err != nil {
+			return err
 		}
 	}
+	defer free()
+	if uptime().Sub(from) > maxWait {
+		return errLate
+	}
+	return x.write(ctx)
+}
+
+// lookAhead looks when not too many others look at the key whose turn is taken.
+func (x *exchange) lookAhead(ctx context.Context, taken string) (changes bool, err error) {
+	end, err := x.backend.turns.look(ctx, taken)
+	if err != nil {
+		return false, err
+	}
+	defer end()
+	return x.look(ctx)
+}
+
+// look decides, and reports whether there would be anything to write.
+func (x *exchange) look(ctx context.Context) (changes bool, err error) {
+	if err := x.read(ctx); err != nil {
+		return false, err
+	}
+	traffik.DecideAll(x.now, x.ops, x.states, x.out, x.changes)
+	return x.changed(), nil
+}
+
+// write decides and writes until nobody else has written meanwhile.
+func (x *exchange) write(ctx context.Context) error {
 	err := x.read(ctx)
 	pause := firstPause
 	for attempt := 1; err == nil; attempt++ {
 		traffik.DecideAll(x.now, x.ops, x.states, x.out, x.changes)
-		if peek || !x.changed() {
+		if !x.changed() {
 			return nil
 		}
 		if ctx.Err() != nil {

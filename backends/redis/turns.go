@@ -2,27 +2,55 @@ package traffikredis
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 )
 
 // turns lets the exchanges of this process that have a key in common go one after
-// the other, so that only processes contend. The zero value is ready.
+// the other. The zero value is ready.
 type turns struct {
 	mu   sync.Mutex
 	keys map[string]*turn
 }
 
-// turn is there as long as somebody has it or waits for it.
+// maxLooks is how many exchanges look at one key at once while another has its turn:
+// enough for a flood of denials, and no more than a client has connections.
+const maxLooks = 16
+
+// turn is there as long as somebody has it, waits for it, or looks.
 type turn struct {
 	taken chan struct{} // holds one element while somebody has it
+	looks chan struct{} // one element for each
 	users int           // guarded by turns.mu
 }
 
-// wait waits for the turns of keys; free passes them on. They are waited for in the
-// order of the keys, so that nobody waits for somebody who waits for him. The error is
-// the cause of ctx's end.
+// wait waits for the turns of keys; free passes them on. The error is the cause of
+// ctx's end.
 func (t *turns) wait(ctx context.Context, keys []string) (free func(), err error) {
+	free, _, err = t.all(keys, func(of *turn) error { return enter(ctx, of.taken) })
+	return free, err
+}
+
+var errTaken = errors.New("taken")
+
+// try takes the turns of keys if nobody has one of them or waits for it, else it
+// returns the key of one that is taken.
+func (t *turns) try(keys []string) (free func(), taken string) {
+	free, taken, _ = t.all(keys, func(of *turn) error {
+		select {
+		case of.taken <- struct{}{}:
+			return nil
+		default:
+			return errTaken
+		}
+	})
+	return free, taken
+}
+
+// all takes the turns of keys with take, all or, on an error, none. It does so in the
+// order of the keys, so that nobody waits for somebody who waits for him.
+func (t *turns) all(keys []string, take func(*turn) error) (free func(), failed string, err error) {
 	var held []func()
 	free = func() {
 		for _, free := range held {
@@ -30,27 +58,39 @@ func (t *turns) wait(ctx context.Context, keys []string) (free func(), err error
 		}
 	}
 	for _, key := range slices.Sorted(slices.Values(keys)) { // which are all different
-		one, err := t.waitFor(ctx, key)
-		if err != nil {
+		of := t.join(key)
+		if err := take(of); err != nil {
+			t.leave(key, of)
 			free()
-			return nil, err
+			return nil, key, err
 		}
-		held = append(held, one)
-	}
-	return free, nil
-}
-
-func (t *turns) waitFor(ctx context.Context, key string) (free func(), err error) {
-	of := t.join(key)
-	select {
-	case of.taken <- struct{}{}:
-		return func() {
+		held = append(held, func() {
 			<-of.taken
 			t.leave(key, of)
-		}, nil
-	case <-ctx.Done():
+		})
+	}
+	return free, "", nil
+}
+
+// look waits until not too many others look at key.
+func (t *turns) look(ctx context.Context, key string) (end func(), err error) {
+	of := t.join(key)
+	if err := enter(ctx, of.looks); err != nil {
 		t.leave(key, of)
-		return nil, context.Cause(ctx)
+		return nil, err
+	}
+	return func() {
+		<-of.looks
+		t.leave(key, of)
+	}, nil
+}
+
+func enter(ctx context.Context, places chan<- struct{}) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -62,7 +102,7 @@ func (t *turns) join(key string) *turn {
 	}
 	of := t.keys[key]
 	if of == nil {
-		of = &turn{taken: make(chan struct{}, 1)}
+		of = &turn{taken: make(chan struct{}, 1), looks: make(chan struct{}, maxLooks)}
 		t.keys[key] = of
 	}
 	of.users++

@@ -297,6 +297,47 @@ func TestOneProcessDoesNotContend(t *testing.T) {
 	}
 }
 
+// TestDenialsDoNotQueue: a Take decided in Go that writes nothing does not wait for the
+// turn of a key that another holds.
+func TestDenialsDoNotQueue(t *testing.T) {
+	t.Parallel()
+	const callers = 50
+	backend := newBackend(t, newClient(t, servers.Redis(t, servers.Own()).Addr))
+	tiered := func(id string, cost int64) traffik.Op {
+		op := in("u", id, cost)
+		op.Strategy = advanced.Tiered{}
+		return op
+	}
+	take(t, backend, tiered("all", 10))
+	holds, hold := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(holds) })
+	slow := in("u", "slow", 1)
+	slow.Strategy = &slowStrategy{first: func() {
+		once()
+		<-hold
+	}}
+	held := make(chan error, 1)
+	go func() {
+		held <- backend.Take(t.Context(), []traffik.Op{tiered("all", 1), slow}, make([]traffik.Decision, 2))
+	}()
+	<-holds
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			out := make([]traffik.Decision, 2)
+			err := backend.Take(t.Context(), []traffik.Op{tiered(fmt.Sprint(i), 1), tiered("all", 1)}, out)
+			if err != nil || out[1].Allowed || out[1].RetryAfter == 0 || out[0].Remaining != 10 {
+				t.Errorf("caller %d: %+v, %v, want a denial", i, out, err)
+			}
+		})
+	}
+	wg.Wait()
+	close(hold)
+	if err := <-held; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestReadingManyStates: more than a script can read at once, and none.
 func TestReadingManyStates(t *testing.T) {
 	t.Parallel()
