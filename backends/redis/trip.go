@@ -184,6 +184,7 @@ func (t *trip) split(each *batch) {
 	for _, c := range each.calls {
 		lone := newBatch()
 		lone.add(c)
+		lone.sent = each.sent // the answer, if there is no time for another
 		t.batches = append(t.batches, lone)
 	}
 	each.release()
