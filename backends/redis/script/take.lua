@@ -3,7 +3,7 @@ local families = {[1] = linear, [2] = fixed, [3] = sliding, [4] = log}
 local keys, bytes = redis.call('MGET', unpack(KEYS)), 0
 for i = 1, #KEYS do
   bytes = bytes + (keys[i] and #keys[i] or 0)
-  keys[i] = {raw = keys[i], a = 0, b = 0, s = false, healed = false, dirty = false, taken = false, reset = 0}
+  keys[i] = {raw = keys[i], a = 0, b = 0, s = false, healed = false, dirty = false, taken = false, reset = 0, least = 0}
 end
 
 -- Turns what was worked on into bytes again, to be read anew.
@@ -94,7 +94,8 @@ while pos <= total do
   -- All are drawn, or those that would have fitted are looked at.
   for i = first, last, 2 do
     local k, s = keys[ops[i]], shapes[ops[i + 1]]
-    local cost = s.cost
+    local cost, dirty = s.cost, k.dirty
+    k.dirty = false
     if stopped and s.family.fits(k, s) then
       cost = 0
     end
@@ -110,6 +111,10 @@ while pos <= total do
     end
     if peek then
       k.s, k.dirty = false, false
+    elseif k.dirty then
+      k.least = 0
+    else -- what was written before is to stay as long as this rate asks for
+      k.dirty, k.least = dirty, max(k.least, k.reset)
     end
   end
   pos = last + 1
@@ -122,21 +127,21 @@ for i = 1, #KEYS do
   if k.dirty then
     local state = k.s.family.encode(k, k.s)
     if state then
-      redis.call('SET', KEYS[i], state, 'PX', ceil(k.reset / 1000) + spare)
+      redis.call('SET', KEYS[i], state, 'PX', ceil(max(k.reset, k.least) / 1000) + spare)
     elseif k.raw or k.write then
       redis.call('UNLINK', KEYS[i])
     end
   elseif k.write then
     if k.raw then
-      redis.call('SET', KEYS[i], k.raw, 'PX', ceil(k.keep / 1000) + spare)
+      redis.call('SET', KEYS[i], k.raw, 'PX', ceil(max(k.keep, k.least) / 1000) + spare)
     else
       redis.call('UNLINK', KEYS[i])
     end
   elseif k.taken and k.raw then
     -- It may have lost its expiry, or have one of a shorter rate.
     local left = redis.call('PTTL', KEYS[i])
-    if left == -1 or left * 1000 < k.reset then
-      redis.call('PEXPIRE', KEYS[i], ceil(max(k.reset, left == -1 and k.s and k.s.period or 0) / 1000) + spare)
+    if left == -1 or left * 1000 < min(k.least, MAX / 2) then
+      redis.call('PEXPIRE', KEYS[i], ceil(max(k.least, left == -1 and k.s and k.s.period or 0) / 1000) + spare)
     end
   end
 end

@@ -56,11 +56,20 @@ func draws(id string, cost int64) []traffik.Op {
 
 // take starts a Take and returns when it waits for its answer.
 func (j *jam) take(ctx context.Context, ops []traffik.Op) <-chan taken {
+	return j.start(ctx, ops, j.backend.Take)
+}
+
+// look is take for a Peek.
+func (j *jam) look(ctx context.Context, ops []traffik.Op) <-chan taken {
+	return j.start(ctx, ops, j.backend.Peek)
+}
+
+func (j *jam) start(ctx context.Context, ops []traffik.Op, ask func(context.Context, []traffik.Op, []traffik.Decision) error) <-chan taken {
 	done := make(chan taken, 1)
 	waiting := &arrival{Context: ctx, asked: make(chan struct{})}
 	go func() {
 		out := make([]traffik.Decision, len(ops))
-		err := j.backend.Take(waiting, ops, out)
+		err := ask(waiting, ops, out)
 		done <- taken{out, err}
 	}()
 	<-waiting.asked
