@@ -228,7 +228,7 @@ func TestSpreadDecidesAsOne(t *testing.T) {
 	strategies := []traffik.Strategy{
 		traffik.FixedWindow{}, traffik.SlidingWindowLog{}, traffik.TokenBucket{}, traffik.SlidingWindowCounter{}, advanced.Tiered{},
 	}
-	serial := 0
+	serial, denials := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		serial++
 		states := map[traffik.Key][]byte{}
@@ -243,9 +243,9 @@ func TestSpreadDecidesAsOne(t *testing.T) {
 					if rapid.IntRange(0, 3).Draw(rt, "use") > 0 {
 						continue
 					}
-					op := in(fmt.Sprint(i), fmt.Sprint(id, serial), rapid.Int64Range(-2, 3).Draw(rt, "cost"))
+					op := in(fmt.Sprint(i), fmt.Sprint(id, serial), rapid.Int64Range(-2, 9).Draw(rt, "cost"))
 					op.Strategy = s
-					op.Advisory = rapid.IntRange(0, 5).Draw(rt, "advisory") == 0
+					op.Advisory = rapid.IntRange(0, 2).Draw(rt, "advisory") == 0
 					op.Draw.Force = op.Draw.Cost > 0 && rapid.IntRange(0, 11).Draw(rt, "force") == 0
 					ops, before = append(ops, op), append(before, states[op.Key])
 				}
@@ -261,6 +261,9 @@ func TestSpreadDecidesAsOne(t *testing.T) {
 				rt.Fatal(err)
 			}
 			for i := range ops {
+				if !want[i].Allowed {
+					denials++
+				}
 				if got[i] != want[i] {
 					rt.Errorf("peek %v, op %d of %d, %s, advisory %v, %+v: got %+v, want %+v", peek, i, len(ops), ops[i].Strategy.ID(), ops[i].Advisory, ops[i].Draw, got[i], want[i])
 				}
@@ -276,4 +279,7 @@ func TestSpreadDecidesAsOne(t *testing.T) {
 			}
 		}
 	})
+	if denials == 0 {
+		t.Error("nothing was ever denied")
+	}
 }
