@@ -58,8 +58,8 @@ type slot struct {
 // because of how they were scheduled. Either reading lies within the call of the
 // draw that it serves.
 //
-// A reading far behind the latest is no such accident: it comes from inside a
-// bubble of testing/synctest, or from outside after one.
+// A reading far behind the latest, by a second or more, is taken for no such accident:
+// it comes from inside a bubble of testing/synctest, or from outside after one.
 func (sh *shard) latest(reading int64) int64 {
 	if behind := sh.reading - reading; behind < 0 || behind >= anchorMicros {
 		sh.reading = reading

@@ -116,11 +116,11 @@ func (r *Request) Continue(outer *Request) {
 // Detach returns a copy of r with a memory of its own, for use after the request
 // or beside it, as by the messages of a connection or a job that was queued:
 // identities found so far are known to it, the verdict is not. It has no Writer, and
-// its Source is that of r as it stands; see [Detacher]. Call it while the request is
-// being served.
+// its Source is that of r as it stands; see [Detacher]. Its Context has the values of
+// that of r and does not end with it. Call it while the request is being served.
 func (r *Request) Detach() *Request {
 	d := &Request{
-		Context: r.Context, Method: r.Method, Path: r.Path, RawQuery: r.RawQuery, HasBody: r.HasBody, Host: r.Host,
+		Context: endless(r.Context), Method: r.Method, Path: r.Path, RawQuery: r.RawQuery, HasBody: r.HasBody, Host: r.Host,
 		Route: r.Route, RemoteAddr: r.RemoteAddr, Header: r.Header, Source: r.Source,
 	}
 	if source, ok := r.Source.(Detacher); ok {
@@ -134,6 +134,14 @@ func (r *Request) Detach() *Request {
 		}
 	}
 	return d
+}
+
+// endless returns ctx without its end, which is ctx itself if it has none.
+func endless(ctx context.Context) context.Context {
+	if ctx == nil || ctx.Done() == nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
 }
 
 // Provisional tells, from within the function of an [Identifier], that its answer

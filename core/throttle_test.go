@@ -634,8 +634,31 @@ func TestDetachFromAFrameworkThatUsesItsContextAgain(t *testing.T) {
 		}
 	}
 	m, _ := newTestMemory(t)
-	if _, err := newTestThrottle(t, "5/h", WithBackend(m), WithIdentifier(ByParam("user"))).Admit(t.Context(), d); err != nil || len(rec.Header()) > 0 {
-		t.Errorf("error %v, headers %v of a response that may be over", err, rec.Header())
+	if _, err := newTestThrottle(t, "5/h", WithBackend(m), WithIdentifier(ByParam("user"))).Admit(t.Context(), d); err != nil || d.Writer != nil {
+		t.Errorf("error %v, a writer %v of a response that may be over", err, d.Writer)
+	}
+}
+
+// A detached copy is used after its request: an identifier that fails then has failed, as
+// far as the error policy is concerned, and was not called off.
+func TestDetachOutlivesItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), pooled{}, "value"))
+	d := (&Request{Context: ctx}).Detach()
+	if again := d.Detach(); again.Context != d.Context || d.Context.Value(pooled{}) != "value" {
+		t.Errorf("context %v, then %v; want one with the values of the request's", d.Context, again.Context)
+	}
+	cancel()
+	id := Identify("user", func(r *Request) (string, error) {
+		if err := r.Context.Err(); err != nil {
+			return "", err
+		}
+		return "", errors.New("down")
+	})
+	m, _ := newTestMemory(t)
+	res, err := newTestThrottle(t, "5/h", WithBackend(m), WithIdentifier(id), WithErrorPolicy(FailClosed)).For(d).Hit(t.Context())
+	if err != nil || res.Outcome != FailedClosed {
+		t.Errorf("%v, %v; want FailedClosed", res.Outcome, err)
 	}
 }
 

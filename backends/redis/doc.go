@@ -17,9 +17,9 @@
 // both: then each key is a place. A Take over several places draws in all of them
 // at once, and gives back, exactly once, what was drawn where another place denies or
 // fails. Until then, for a round trip, others find the units taken; and where the
-// giving back fails, they stay taken until they expire. Units are given back to keys
-// of such a Take only after all draws have succeeded; where one of several places
-// fails to take them, the others have them already, though the Take failed.
+// giving back fails, they stay taken until they expire. Gifts and charges by force of
+// such a Take are made only after all draws have succeeded; where one of several places
+// fails at them, those of the others are made already, though the Take failed.
 //
 // The eight strategies of package traffik are decided in Lua, identical to Go to
 // the microsecond, and a [Scripted] strategy by its own script. All others, those

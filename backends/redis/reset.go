@@ -43,7 +43,8 @@ func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, ke
 // that begin with the namespace, those under any [WithSlot] of it included if
 // this backend has no slot of its own. It scans every master, which takes a
 // while on a large store, and holds nobody up. Keys that are drawn on meanwhile
-// may survive. It fails with [ErrUnreachable] if a Ring has a server that is down.
+// may survive. It fails with [ErrUnreachable] if a Ring has a server that is down, of
+// those that it was made with.
 func (b *Backend) ResetNamespace(ctx context.Context) error {
 	if err := b.check(ctx); err != nil {
 		return err
