@@ -1,6 +1,7 @@
 package websockets
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
@@ -85,6 +86,9 @@ func TestOwnCloseEndsHolds(t *testing.T) {
 			for i := range 6 {
 				c.say(fmt.Sprint(i))
 			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			pulse := pulseUntil(ctx)
 			var all []string
 			for open, deadline := true, time.After(time.Minute); open; {
 				var message string
@@ -95,8 +99,9 @@ func TestOwnCloseEndsHolds(t *testing.T) {
 					t.Fatalf("%q, and a hold that has not ended", all)
 				}
 			}
-			if len(all) != 4 || all[0] != "0" || all[1] != "1" { // and an error, and nothing
-				t.Errorf("%q, want two messages and the error of the close", all)
+			// Two, an error at once, and the end of the channel.
+			if took := pulse.steadily(); len(all) != 4 || all[0] != "0" || all[1] != "1" || took > 2500*time.Millisecond {
+				t.Errorf("%q after %v, want two messages and the error of the close after 100 ms", all, took)
 			}
 		})
 	}
