@@ -12,6 +12,9 @@ type Clock interface {
 	Now() Instant
 }
 
+// wallNanos is wall time in nanoseconds since 1970, for what is logged.
+func wallNanos() int64 { return time.Now().UnixNano() }
+
 // anchorMicros is how far the monotonic clock runs before it is set to wall
 // time again.
 const anchorMicros = 1_000_000

@@ -23,6 +23,9 @@ type Draw struct {
 	// TakenAt matters to gifts (Cost < 0) only: the [Decision.At] of the draw
 	// whose units are given back. 0 means now.
 	TakenAt Instant
+	// FreeAt matters to refunds only: when the draw that is refunded left its key as if
+	// untouched, its [Decision.FreeAt]. 0 means that it is not known.
+	FreeAt Instant
 	// Force charges whatever the level, as when a cost known only afterwards is
 	// settled upwards. It is for direct calls of [Backend.Take]. It skips every test of admission, Never included; the
 	// count stops at 2^53, and later draws feel it.
@@ -54,4 +57,12 @@ type Decision struct {
 	// At is the instant under which the draw is recorded; a later gift names it
 	// in [Draw.TakenAt].
 	At Instant
+	// Ahead is how far At lies ahead of the backend's own clock, 0 for most backends. A
+	// store that decides at the latest time any of its writers saw reports it here, and
+	// includes it in RetryAfter and ResetAfter, which count from the caller's present.
+	Ahead time.Duration
 }
+
+// FreeAt is when the draw left its key as if untouched, in the time of the store that
+// decided it: At + ResetAfter, less Ahead. A refund names it in [Draw.FreeAt].
+func (d *Decision) FreeAt() Instant { return d.At.Add(d.ResetAfter - d.Ahead) }

@@ -3,6 +3,7 @@ package traffik
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -58,6 +59,7 @@ type memoryConfig struct {
 	maxKeys int
 	clock   Clock
 	sweep   time.Duration
+	logger  *slog.Logger // nil means slog.Default
 	err     error
 }
 

@@ -29,6 +29,7 @@ type settings struct {
 	reportOnly bool
 	headers    HeaderSet
 	onDenied   func(*Request, Verdict)
+	warner     *warner
 
 	// plain means that a hit on a plain key needs nothing but these settings:
 	// the case worth a short way.

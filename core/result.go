@@ -66,7 +66,6 @@ type Result struct {
 	period time.Duration
 	cost   int64
 	charge *charge
-	_      int64 // A size that 16 divides is copied faster, by 3 ns of 75.
 }
 
 // UID returns the throttle's uid, "" for the zero Result.

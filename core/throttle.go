@@ -50,6 +50,7 @@ func New[R RateSource](uid string, rate R, opts ...Option) (*Throttle, error) {
 		strategy: FixedWindow{},
 		policy:   func(error) ErrorPolicy { return DefaultPolicy },
 		headers:  XRateLimitHeaders,
+		warner:   new(warner),
 	}
 	s.setRate(rate)
 	for i, opt := range opts {
