@@ -37,7 +37,7 @@ type Backend struct {
 	located atomic.Bool
 	own     ownScripts
 	turns   turns
-	closed  atomic.Bool
+	calls   sync.Pool // of *call
 	work    *workers
 }
 
@@ -75,8 +75,12 @@ func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.De
 	if err := traffik.CheckOps(ops, out); err != nil {
 		return err
 	}
-	if err := b.check(ctx); err != nil || len(ops) == 0 {
+	if err := b.enter(ctx); err != nil {
 		return err
+	}
+	defer b.work.leave()
+	if len(ops) == 0 {
+		return nil
 	}
 	if len(ops) > maxOps {
 		return fmt.Errorf("%w: %d ops in one call; at most %d are accepted", traffik.ErrUsage, len(ops), maxOps)
@@ -94,12 +98,14 @@ func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.De
 	return err
 }
 
-// check returns why nothing can be done.
-func (b *Backend) check(ctx context.Context) error {
-	if b.closed.Load() {
+// enter begins a call, which ends with b.work.leave, or returns why nothing can be
+// done.
+func (b *Backend) enter(ctx context.Context) error {
+	if !b.work.enter() {
 		return traffik.ErrClosed
 	}
 	if ctx.Err() != nil {
+		b.work.leave()
 		return context.Cause(ctx)
 	}
 	return nil
@@ -121,7 +127,7 @@ func (b *Backend) decideAt(ctx context.Context, where place, ops []traffik.Op, o
 	if err == nil {
 		err = c.answer(ops, out)
 	}
-	c.release()
+	b.release(c)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx) // whichever came first
 	}
@@ -139,87 +145,20 @@ func (b *Backend) instant() any {
 // MaxStateBytes implements [traffik.StateBounder].
 func (*Backend) MaxStateBytes() int { return maxStateBytes }
 
-// Close implements [traffik.Backend]: it waits for the round trips that the
-// backend's goroutines have under way, not for those of callers whose context
-// can't end, which return by themselves. While the server hangs that takes some
-// five seconds more than the client's ReadTimeout. The client is left to its owner.
+// Close implements [traffik.Backend]: new calls fail with [traffik.ErrClosed], and
+// Close returns when the calls under way have returned and no goroutine of the
+// backend is left, also of calls whose callers have left early. It may be called
+// again, from several goroutines, but not by a strategy or a hook of the client,
+// which would wait for itself.
+//
+// On a healthy server that takes a round trip or two. While the server hangs, Close
+// returns after some five seconds and the client's ReadTimeout. It takes longer only for
+// a call whose context can't end: the client's timeouts and retries bound that
+// one. The client stays open; close it after the backend.
 func (b *Backend) Close() error {
-	if !b.closed.Swap(true) {
-		close(b.work.end)
-	}
-	b.work.Wait()
+	b.work.close()
+	b.lanes.close()
 	return nil
-}
-
-// workerRest is how long a goroutine without work waits for more. A new one has
-// to grow its stack anew, to the depth of the client's calls.
-const workerRest = time.Second
-
-// workers is a group of goroutines that may grow while it is waited for.
-type workers struct {
-	mu   sync.Mutex
-	busy int
-	idle *sync.Cond
-	jobs chan func()   // to those that rest
-	end  chan struct{} // closed when none is to rest any more
-}
-
-func newWorkers() *workers {
-	return &workers{jobs: make(chan func()), end: make(chan struct{})}
-}
-
-// Go runs f on a goroutine of the group.
-func (w *workers) Go(f func()) {
-	w.mu.Lock()
-	w.busy++
-	w.mu.Unlock()
-	select {
-	case w.jobs <- f:
-	default:
-		go w.run(f)
-	}
-}
-
-func (w *workers) run(f func()) {
-	rest := time.NewTimer(workerRest)
-	defer rest.Stop()
-	for {
-		w.do(f)
-		rest.Reset(workerRest)
-		select {
-		case f = <-w.jobs:
-		case <-rest.C:
-			return
-		case <-w.end:
-			return
-		}
-	}
-}
-
-func (w *workers) do(f func()) {
-	defer w.done() // also when f ends its goroutine
-	f()
-}
-
-func (w *workers) done() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.busy--
-	if w.busy == 0 && w.idle != nil {
-		w.idle.Broadcast()
-	}
-}
-
-// Wait waits until none is busy.
-func (w *workers) Wait() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.idle == nil {
-		w.idle = sync.NewCond(&w.mu)
-	}
-	for w.busy > 0 {
-		w.idle.Wait()
-	}
 }
 
 var (

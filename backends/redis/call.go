@@ -3,7 +3,6 @@ package traffikredis
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	traffik "github.com/traffik-go/traffik/core"
@@ -39,19 +38,20 @@ type call struct {
 	buf []byte // to build keys in
 }
 
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
-
 // newCall returns a call with ops, or nil if one of them can't be decided by
 // script.
 func (b *Backend) newCall(where place, ops []traffik.Op, peek bool) *call {
-	c, _ := calls.Get().(*call) // the pool holds nothing else
+	c, pooled := b.calls.Get().(*call)
+	if !pooled {
+		c = &call{done: make(chan struct{}, 1)}
+	}
 	c.peek, c.place, c.err, c.panicked, c.awaited = peek, where, nil, nil, false
 	c.keys, c.shapes, c.work = c.keys[:0], c.shapes[:0], 0
 	c.beats.Store(0)
 	for i := range ops {
 		s, ok := b.shapeOf(&ops[i])
 		if !ok {
-			c.release()
+			b.release(c)
 			return nil
 		}
 		c.shapes = append(c.shapes, s)
@@ -76,11 +76,10 @@ func (c *call) addKey() {
 	}
 }
 
-// release gives c back for another call. Its caller does so, once the answer is
-// there.
-func (c *call) release() {
+// release keeps c for another call. Its caller does so, once the answer is there.
+func (b *Backend) release(c *call) {
 	c.op, c.next, c.end = traffik.Op{}, nil, nil
-	calls.Put(c)
+	b.calls.Put(c)
 }
 
 // needs reports whether c needs the script of a strategy, and gives whether

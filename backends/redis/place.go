@@ -57,6 +57,15 @@ type lanes struct {
 	all  sync.Map // address to *queue
 }
 
+func (l *lanes) close() {
+	l.only.close()
+	l.all.Range(func(_, lane any) bool {
+		q, _ := lane.(*queue) // the map holds nothing else
+		q.close()
+		return true
+	})
+}
+
 // locate lets a Cluster's client look for its servers, unless it knows them already,
 // and reports whether it has found them. It is for the goroutine of a round trip:
 // servers are asked.

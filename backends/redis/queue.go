@@ -40,6 +40,7 @@ type queue struct {
 	gone  int
 	trips int
 	beat  chan struct{} // closed with the next beat, nil while nobody waits for one
+	timer *time.Timer   // of the next beat
 }
 
 // limitsOf tells how many round trips of a queue may be under way at once, without
@@ -107,7 +108,7 @@ func (q *queue) join(c *call) error {
 func (q *queue) await() <-chan struct{} {
 	if q.beat == nil {
 		q.beat = make(chan struct{})
-		time.AfterFunc(beatPeriod, func() {
+		q.timer = time.AfterFunc(beatPeriod, func() {
 			q.mu.Lock()
 			defer q.mu.Unlock()
 			close(q.beat)
@@ -122,6 +123,20 @@ func (q *queue) nextBeat() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.await()
+}
+
+// close ends the wait for the next beat, once nobody waits for one any more.
+func (q *queue) close() {
+	q.mu.Lock()
+	beat := q.beat
+	if beat != nil && q.timer.Stop() {
+		close(beat)
+		q.beat = nil
+	}
+	q.mu.Unlock()
+	if beat != nil {
+		<-beat // else the timer's goroutine waits for the lock
+	}
 }
 
 // pass lets c wait, whose own queue this has turned out to be.

@@ -15,8 +15,12 @@ const scanCount = 1000
 
 // Reset implements [traffik.Backend].
 func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
-	if err := b.check(ctx); err != nil || len(keys) == 0 {
+	if err := b.enter(ctx); err != nil {
 		return err
+	}
+	defer b.work.leave()
+	if len(keys) == 0 {
+		return nil
 	}
 	names := make([]string, len(keys))
 	for i := range keys {
@@ -46,9 +50,10 @@ func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, ke
 // may survive. It fails with [ErrUnreachable] if a Ring has a server that is down, of
 // those that it was made with.
 func (b *Backend) ResetNamespace(ctx context.Context) error {
-	if err := b.check(ctx); err != nil {
+	if err := b.enter(ctx); err != nil {
 		return err
 	}
+	defer b.work.leave()
 	return b.leaving(ctx, func() error {
 		switch client := b.client.(type) {
 		case *goredis.ClusterClient:

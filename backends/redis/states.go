@@ -16,9 +16,10 @@ const readKeys = 1000
 // once; more of them, and those of other slots of a Cluster, one after the other. The
 // instant is the earliest.
 func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
-	if err := b.check(ctx); err != nil {
+	if err := b.enter(ctx); err != nil {
 		return dst, 0, err
 	}
+	defer b.work.leave()
 	places := map[place][]int{}
 	for i := range keys {
 		where := b.placeOfKey(keys[i])

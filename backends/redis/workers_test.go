@@ -1,0 +1,259 @@
+package traffikredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// answering is a hook of the client that answers in Redis' place.
+type answering func(ctx context.Context) error
+
+func (answering) DialHook(next goredis.DialHook) goredis.DialHook { return next }
+
+func (a answering) ProcessHook(goredis.ProcessHook) goredis.ProcessHook {
+	return func(ctx context.Context, cmd goredis.Cmder) error {
+		cmd.SetErr(a(ctx))
+		return cmd.Err()
+	}
+}
+
+func (a answering) ProcessPipelineHook(goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []goredis.Cmder) error {
+		for _, cmd := range commands {
+			cmd.SetErr(a(ctx))
+		}
+		return commands[0].Err()
+	}
+}
+
+const noMemory = serverError("OOM command not allowed")
+
+// full answers at once.
+func full(context.Context) error { return noMemory }
+
+// hung answers nothing.
+func hung(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// answered returns a backend over a client that answer answers for.
+func answered(t *testing.T, answer func(context.Context) error, options ...Option) *Backend {
+	t.Helper()
+	client := goredis.NewClient(&goredis.Options{Addr: "127.0.0.1:1"}) // is not dialed
+	t.Cleanup(func() { _ = client.Close() })
+	client.AddHook(answering(answer))
+	b, err := New(client, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// inGo is a strategy without a script.
+type inGo struct{ traffik.FixedWindow }
+
+func (inGo) ID() string { return "traffikredis_in_go.1" }
+
+func takeOf(id string, strategy traffik.Strategy) []traffik.Op {
+	return []traffik.Op{{
+		Key: traffik.Key{Scope: traffik.ScopeOf("workers", "x"), ID: id}, Strategy: strategy,
+		Draw: traffik.Draw{Rate: traffik.Per(3, time.Hour), Cost: 1},
+	}}
+}
+
+// goroutines returns the stacks of the goroutines that backends have started. No other
+// test of this package runs at the same time as one that is not parallel.
+func goroutines() []string {
+	synctest.Wait() // until those that end have ended; time stands still
+	buf := make([]byte, 1<<20)
+	var all []string
+	for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")[1:] {
+		if strings.Contains(stack, "backends/redis.(*workers)") || strings.Contains(stack, "backends/redis.(*queue)") {
+			all = append(all, stack)
+		}
+	}
+	return all
+}
+
+// Close leaves neither a goroutine that rests nor one at work for a caller that has
+// left, nor a timer that would start another one.
+func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // it counts goroutines
+	for name, c := range map[string]struct {
+		answer   func(context.Context) error
+		strategy traffik.Strategy
+		reset    bool
+		options  []Option
+		leave    bool // callers leave before their answer
+	}{
+		"by script":                {answer: full, strategy: traffik.FixedWindow{}},
+		"by script, one by one":    {answer: full, strategy: traffik.FixedWindow{}, options: []Option{WithoutCoalescing()}},
+		"in Go":                    {answer: full, strategy: inGo{}},
+		"Reset":                    {answer: full, reset: true},
+		"hung, by script":          {answer: hung, strategy: traffik.FixedWindow{}},
+		"hung, in Go":              {answer: hung, strategy: inGo{}},
+		"hung, left, by script":    {answer: hung, strategy: traffik.FixedWindow{}, leave: true},
+		"hung, left, in Go":        {answer: hung, strategy: inGo{}, leave: true},
+		"hung, left, Reset":        {answer: hung, reset: true, leave: true},
+		"hung, left, one by one":   {answer: hung, strategy: traffik.FixedWindow{}, options: []Option{WithoutCoalescing()}, leave: true},
+		"hung, left, second batch": {answer: hung, strategy: traffik.TokenBucket{}, leave: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := answered(t, c.answer, c.options...)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var wg sync.WaitGroup
+				for i := range 20 {
+					wg.Go(func() {
+						id := fmt.Sprint(i)
+						if c.reset {
+							_ = b.Reset(ctx, takeOf(id, nil)[0].Key)
+							return
+						}
+						_ = b.Take(ctx, takeOf(id, c.strategy), make([]traffik.Decision, 1))
+					})
+				}
+				synctest.Wait()
+				if c.leave {
+					cancel()
+				}
+				start := time.Now()
+				if err := b.Close(); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(start); took > 2*tripTimeout {
+					t.Errorf("Close took %v", took)
+				}
+				if left := goroutines(); len(left) > 0 {
+					t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
+				}
+				wg.Wait()
+				if b.lanes.only.beat != nil {
+					t.Error("a timer is left, which would start a goroutine")
+				}
+				if err := b.Take(t.Context(), takeOf("late", inGo{}), make([]traffik.Decision, 1)); !errors.Is(err, traffik.ErrClosed) {
+					t.Errorf("a Take afterwards: %v, want ErrClosed", err)
+				}
+			})
+		})
+	}
+}
+
+// A goroutine without work rests for workerRest and ends, though nobody closes the backend.
+func TestIdleBackendKeepsNoGoroutine(t *testing.T) { //nolint:paralleltest // it counts goroutines
+	for name, strategy := range map[string]traffik.Strategy{"by script": traffik.FixedWindow{}, "in Go": inGo{}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := answered(t, full)
+				defer func() { _ = b.Close() }()
+				for range 3 {
+					_ = b.Take(t.Context(), takeOf("a", strategy), make([]traffik.Decision, 1))
+					time.Sleep(workerRest / 2)
+					if n := len(goroutines()); n != 1 {
+						t.Errorf("%d goroutines half of the rest after a call, want the one that did it", n)
+					}
+				}
+				time.Sleep(workerRest/2 + 1)
+				if left := goroutines(); len(left) > 0 {
+					t.Errorf("%d goroutines are left when the rest is over:\n%s", len(left), strings.Join(left, "\n\n"))
+				}
+			})
+		})
+	}
+}
+
+// Close waits for calls under way, with or without an end of their own, and returns
+// with the last of them.
+func TestCloseWaitsForCalls(t *testing.T) {
+	t.Parallel()
+	for name, plain := range map[string]bool{"may end": false, "can't end": true} {
+		for _, strategy := range []traffik.Strategy{traffik.FixedWindow{}, inGo{}} {
+			t.Run(name+" "+strategy.ID(), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					answer := make(chan struct{})
+					b := answered(t, func(context.Context) error {
+						<-answer
+						return noMemory
+					})
+					var closed atomic.Int32
+					go func() {
+						ctx := t.Context()
+						if plain {
+							ctx = context.Background()
+						}
+						if err := b.Take(ctx, takeOf("a", strategy), make([]traffik.Decision, 1)); !errors.Is(err, ErrMemory) {
+							t.Errorf("the call got %v, want its answer", err)
+						}
+					}()
+					synctest.Wait()
+					for range 2 { // both wait
+						go func() {
+							_ = b.Close()
+							closed.Add(1)
+						}()
+					}
+					synctest.Wait()
+					if closed.Load() > 0 {
+						t.Error("Close returned while a call was under way")
+					}
+					if err := b.Take(t.Context(), takeOf("b", strategy), make([]traffik.Decision, 1)); !errors.Is(err, traffik.ErrClosed) {
+						t.Errorf("a Take during Close: %v, want ErrClosed", err)
+					}
+					close(answer)
+					synctest.Wait()
+					if n := closed.Load(); n != 2 {
+						t.Errorf("%d of 2 calls of Close returned with the last call", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Calls that come while the backend is closed get their answers or ErrClosed, and start
+// nothing after Close has returned.
+func TestCloseBesideCalls(t *testing.T) {
+	t.Parallel()
+	for range 200 {
+		var finished bool // read by what must have ended
+		b := answered(t, func(context.Context) error {
+			if finished {
+				t.Error("a round trip after Close has returned")
+			}
+			return noMemory
+		})
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for i := range 8 {
+			wg.Go(func() {
+				<-start
+				for err := error(nil); !errors.Is(err, traffik.ErrClosed); {
+					strategy := []traffik.Strategy{traffik.FixedWindow{}, inGo{}}[i%2]
+					ctx := []context.Context{t.Context(), context.Background()}[i/2%2]
+					if err = b.Take(ctx, takeOf("a", strategy), make([]traffik.Decision, 1)); !errors.Is(err, ErrMemory) && !errors.Is(err, traffik.ErrClosed) {
+						t.Errorf("a call got %v", err)
+						return
+					}
+				}
+			})
+		}
+		close(start)
+		_ = b.Close()
+		finished = true // a data race with a round trip that goes on is a failure, too
+		wg.Wait()
+	}
+}
