@@ -50,7 +50,7 @@ func newJamOn(t *testing.T, client redis.UniversalClient, plugs []string, option
 func draws(id string, cost int64) []traffik.Op {
 	return []traffik.Op{{
 		Key: traffik.Key{Scope: traffik.ScopeOf("jam", "x"), ID: id}, Strategy: traffik.TokenBucket{},
-		Draw: traffik.Draw{Rate: traffik.Per(3, 10_000*time.Hour), Cost: cost},
+		Draw: traffik.Draw{Rate: traffik.Per(3, long), Cost: cost},
 	}}
 }
 
@@ -124,7 +124,7 @@ func TestRunsOfAnyLength(t *testing.T) {
 				t.Parallel()
 				j := newJam(t, traffikredis.WithNamespace("runs:"+strategy.ID()+fmt.Sprint(n)))
 				op := draws("a", 1)[0]
-				op.Strategy, op.Draw.Rate = strategy, traffik.Per(n-1, 10_000*time.Hour)
+				op.Strategy, op.Draw.Rate = strategy, traffik.Per(n-1, long)
 				var waiting []<-chan taken
 				for range n {
 					waiting = append(waiting, j.take(t.Context(), []traffik.Op{op}))

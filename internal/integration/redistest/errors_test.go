@@ -75,8 +75,7 @@ func silent(t *testing.T) string {
 // gets that, and no error of the store.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
-	client := redis.NewClient(&redis.Options{Addr: silent(t), ReadTimeout: time.Second, MaxRetries: -1})
-	t.Cleanup(func() { _ = client.Close() })
+	client := newClientOf(t, &redis.Options{Addr: silent(t), ReadTimeout: time.Second, MaxRetries: -1})
 	backend := newBackend(t, client)
 	wantError(t, backend, traffikredis.ErrTimeout)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
@@ -138,37 +137,22 @@ func TestRights(t *testing.T) {
 		if err := admin.Do(t.Context(), args...).Err(); err != nil {
 			t.Fatal(err)
 		}
-		client := redis.NewClient(&redis.Options{Addr: addr, Username: name, Password: "secret"})
-		t.Cleanup(func() { _ = client.Close() })
-		return client
+		return newClientOf(t, &redis.Options{Addr: addr, Username: name, Password: "secret"})
 	}
 	app := login(t, "app", rights)
 	t.Run("enough", func(t *testing.T) {
 		backendtest.Run(t, backendtest.Features{}, func(t *testing.T) (traffik.Backend, func(traffik.Instant)) {
 			t.Helper()
-			backend, err := traffikredis.New(app, traffikredis.WithNamespace("app"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = backend.Close() })
-			return quietReset{backend}, nil
+			return quietReset{newBackend(t, app, traffikredis.WithNamespace("app"))}, nil
 		})
-		backend, err := traffikredis.New(app, traffikredis.WithNamespace("app"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := backend.ResetNamespace(t.Context()); err != nil {
+		if err := newBackend(t, app, traffikredis.WithNamespace("app")).ResetNamespace(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
 	for _, missing := range []string{"+evalsha", "+mget", "+set", "+time", "~app:{*"} {
 		t.Run("without "+missing, func(t *testing.T) {
 			client := login(t, "poor"+missing[1:], strings.Replace(rights, missing, "", 1))
-			backend, err := traffikredis.New(client, traffikredis.WithNamespace("app"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantError(t, backend, traffikredis.ErrPermission)
+			wantError(t, newBackend(t, client, traffikredis.WithNamespace("app")), traffikredis.ErrPermission)
 		})
 	}
 }
@@ -186,8 +170,7 @@ func TestRightsInCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), Username: "app", Password: "secret"})
-	t.Cleanup(func() { _ = client.Close() })
+	client := newClusterClientOf(t, &redis.ClusterOptions{Addrs: cluster.Addrs(), Username: "app", Password: "secret"})
 	backend := newBackend(t, client, traffikredis.WithNamespace("app"))
 	inGo := in("go", "b", 1)
 	inGo.Strategy = advanced.Tiered{}
@@ -406,7 +389,7 @@ func TestShortRateLengthens(t *testing.T) {
 			op := in(fmt.Sprint(name, i), "a", 1)
 			op.Strategy, op.Draw.Rate = s, traffik.Per(1, time.Minute)
 			take(t, backend, op)
-			op.Draw.Rate = traffik.Per(1, 10_000*time.Hour)
+			op.Draw.Rate = traffik.Per(1, long)
 			key := client.Keys(t.Context(), "*").Val()[0]
 			for _, with := range [][]traffik.Op{nil, {in("beside", "a", 0)}, nil} {
 				op.Draw.Cost = traffik.MaxUnits + 1 - op.Draw.Cost // large, 1, large

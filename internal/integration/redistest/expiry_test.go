@@ -16,18 +16,18 @@ import (
 func TestDenialIsKeptInCompany(t *testing.T) {
 	t.Parallel()
 	addr := servers.Redis(t, servers.Own()).Addr
-	short, long := traffik.Per(1, time.Minute), traffik.Per(1, 10_000*time.Hour)
+	short, lasting := traffik.Per(1, time.Minute), traffik.Per(1, long)
 	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.SlidingWindowLog{}, traffik.SlidingWindowCounter{}} {
 		for name, c := range map[string]struct {
 			fresh bool
 			rates []traffik.Rate
 			peek  bool // the last of them
 		}{
-			"denied before another":        {rates: []traffik.Rate{long, short}},
-			"denied after another":         {rates: []traffik.Rate{short, long}},
-			"denied before a look":         {rates: []traffik.Rate{long, short}, peek: true},
-			"denied after an admitted one": {fresh: true, rates: []traffik.Rate{short, long}},
-			"denied between":               {fresh: true, rates: []traffik.Rate{short, long, short}, peek: true},
+			"denied before another":        {rates: []traffik.Rate{lasting, short}},
+			"denied after another":         {rates: []traffik.Rate{short, lasting}},
+			"denied before a look":         {rates: []traffik.Rate{lasting, short}, peek: true},
+			"denied after an admitted one": {fresh: true, rates: []traffik.Rate{short, lasting}},
+			"denied between":               {fresh: true, rates: []traffik.Rate{short, lasting, short}, peek: true},
 		} {
 			t.Run(s.ID()+" "+name, func(t *testing.T) {
 				t.Parallel()
@@ -56,10 +56,10 @@ func TestDenialIsKeptInCompany(t *testing.T) {
 					if got.err != nil {
 						t.Fatal(got.err)
 					}
-					if c.rates[i] == long && got.out[0].Allowed {
+					if c.rates[i] == lasting && got.out[0].Allowed {
 						t.Fatalf("op %d was admitted", i)
 					}
-					if c.rates[i] == long {
+					if c.rates[i] == lasting {
 						told = got.out[0].RetryAfter
 					}
 				}

@@ -136,8 +136,7 @@ func TestSentinelMasterDies(t *testing.T) {
 func TestServerComesBack(t *testing.T) {
 	t.Parallel()
 	server := servers.Redis(t, servers.Own())
-	client := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1})
-	t.Cleanup(func() { _ = client.Close() })
+	client := newClientOf(t, &redis.Options{Addr: server.Addr, MaxRetries: -1})
 	l := startLoad(t, newBackend(t, client))
 	l.waitForAnswers("before")
 	l.errors.Store(0)

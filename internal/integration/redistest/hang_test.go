@@ -40,7 +40,7 @@ func TestHungServerHoldsNobody(t *testing.T) {
 			server := servers.Redis(t, servers.Own())
 			backend := newBackend(t, newClient(t, server.Addr), options...)
 			op := in("u", "a", 1)
-			op.Draw.Rate = traffik.Per(1_000_000, 10_000*time.Hour)
+			op.Draw.Rate = traffik.Per(1_000_000, long)
 			take(t, backend, op)
 			before := runtime.NumGoroutine()
 			server.Hang() // until all have ended, however slow the machine is
@@ -76,8 +76,7 @@ func TestHungServerAndPatientCallers(t *testing.T) {
 	t.Parallel()
 	// Five seconds, and as Close says the client's ReadTimeout, on a busy machine.
 	const most = 9 * time.Second
-	client := redis.NewClient(&redis.Options{Addr: silent(t), ReadTimeout: 500 * time.Millisecond})
-	t.Cleanup(func() { _ = client.Close() })
+	client := newClientOf(t, &redis.Options{Addr: silent(t), ReadTimeout: 500 * time.Millisecond})
 	backend := newBackend(t, client)
 	start := time.Now()
 	var wg sync.WaitGroup
@@ -181,8 +180,7 @@ func TestAppStartsWhileAMasterHangs(t *testing.T) {
 	seeds := slices.DeleteFunc(cluster.Addrs(), func(addr string) bool { return addr == hung })
 	// Else the client asks a server of its choice what commands there are, first of
 	// all, and waits for that.
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: seeds, DisableRoutingPolicies: true})
-	t.Cleanup(func() { _ = client.Close() })
+	client := newClusterClientOf(t, &redis.ClusterOptions{Addrs: seeds, DisableRoutingPolicies: true})
 	backend := newBackend(t, client)
 	hang(t, hung, 3*time.Second)
 	end := time.Now().Add(2500 * time.Millisecond)
@@ -216,11 +214,10 @@ func TestAppStartsWhileAMasterHangs(t *testing.T) {
 func TestRingShardDies(t *testing.T) {
 	t.Parallel()
 	shards := map[string]*servers.Server{"a": servers.Redis(t, servers.Own()), "b": servers.Redis(t, servers.Own())}
-	ring := redis.NewRing(&redis.RingOptions{
+	ring := newRing(t, &redis.RingOptions{
 		Addrs:              map[string]string{"a": shards["a"].Addr, "b": shards["b"].Addr},
 		HeartbeatFrequency: 200 * time.Millisecond,
 	})
-	t.Cleanup(func() { _ = ring.Close() })
 	l := startLoad(t, newBackend(t, ring))
 	l.waitForAnswers("before")
 	l.errors.Store(0)

@@ -39,14 +39,13 @@ func (c cutter) Read(b []byte) (int, error) {
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	var cut atomic.Bool
-	client := redis.NewClient(&redis.Options{
+	client := newClientOf(t, &redis.Options{
 		Addr: servers.Redis(t).Addr, MinRetryBackoff: time.Millisecond,
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 			return cutter{conn, &cut}, err
 		},
 	})
-	t.Cleanup(func() { _ = client.Close() })
 	backend := newBackend(t, client)
 	take(t, backend, in("u", "a", 5))
 	cut.Store(true)
@@ -121,14 +120,13 @@ func testLostBatch(t *testing.T, company bool) {
 	t.Helper()
 	for gift, want := range map[int64]int64{-1: 1, 1: 0} { // of three, two drawn before
 		cut := new(atomic.Bool)
-		client := redis.NewClient(&redis.Options{
+		client := newClientOf(t, &redis.Options{
 			Addr: servers.Redis(t).Addr, MinRetryBackoff: time.Millisecond,
 			Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 				return &marked{Conn: conn, mark: []byte("{marked}"), cut: cut}, err
 			},
 		})
-		t.Cleanup(func() { _ = client.Close() })
 		namespace := traffikredis.WithNamespace(rand.Text())
 		take(t, newBackend(t, client, namespace), draws("marked", 2)...)
 		j := newJamOn(t, client, []string{"plug1", "plug2"}, namespace)

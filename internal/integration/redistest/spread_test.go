@@ -23,7 +23,7 @@ import (
 func in(uid, id string, cost int64) traffik.Op {
 	return traffik.Op{
 		Key: traffik.Key{Scope: traffik.ScopeOf(uid, "x"), ID: id}, Strategy: traffik.FixedWindow{},
-		Draw: traffik.Draw{Rate: traffik.Per(10, 10_000*time.Hour), Cost: cost},
+		Draw: traffik.Draw{Rate: traffik.Per(10, long), Cost: cost},
 	}
 }
 
@@ -216,6 +216,50 @@ func TestForceAcrossSlots(t *testing.T) {
 		take(t, backend, forced, in("u", "free"+name, 1))
 		if got := left(t, backend, forced); got != 0 {
 			t.Errorf("%s: %d remain after a charge by force, want 0", name, got)
+		}
+	}
+}
+
+// TestEveryMixOverSlotsDecidesAsOne: two ops in each of two slots, each of them denied or
+// not and Advisory or not, are answered as one atomic Take or Peek would answer them.
+func TestEveryMixOverSlotsDecidesAsOne(t *testing.T) {
+	t.Parallel()
+	const mixes = 4 * 4 * 4 * 4
+	backend, setNow := onClock(t, newClusterClient(t, servers.RedisCluster(t).Addrs()))
+	now := traffik.Instant(1_700_000_000_000_000)
+	setNow(now)
+	full := in("", "", 10)
+	used, _ := full.Strategy.Decide(nil, nil, &traffik.Draw{Rate: full.Draw.Rate, Cost: 10, Now: now})
+	for mix := range 2 * mixes {
+		peek := mix >= mixes
+		var drawn, ops []traffik.Op
+		var before [][]byte
+		for i, id := range []string{"a", "a", "b", "b"} {
+			kind := mix >> (2 * i) & 3
+			op := in(fmt.Sprint("mix", i), fmt.Sprint(id, mix), 1)
+			op.Advisory = kind&1 != 0
+			var state []byte
+			if kind&2 != 0 { // there is nothing left
+				use := op
+				use.Draw.Cost, use.Advisory = 10, false
+				drawn, state = append(drawn, use), used
+			}
+			ops, before = append(ops, op), append(before, state)
+		}
+		if len(drawn) > 0 {
+			take(t, backend, drawn...)
+		}
+		got, want, changes := make([]traffik.Decision, 4), make([]traffik.Decision, 4), make([]traffik.Change, 4)
+		traffik.DecideAll(now, slices.Clone(ops), before, want, changes)
+		ask := backend.Take
+		if peek {
+			ask = backend.Peek
+		}
+		if err := ask(t.Context(), ops, got); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("peek %v, mix %04b:\ngot  %+v\nwant %+v", peek, mix%mixes, got, want)
 		}
 	}
 }

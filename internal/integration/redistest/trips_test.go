@@ -270,7 +270,7 @@ func TestOneProcessDoesNotContend(t *testing.T) {
 	backend := newBackend(t, newClient(t, servers.Redis(t, servers.Own()).Addr))
 	op := func(id string) traffik.Op {
 		op := in("u", id, 1)
-		op.Strategy, op.Draw.Rate = advanced.Tiered{}, traffik.Per(callers*draws/2, 10_000*time.Hour)
+		op.Strategy, op.Draw.Rate = advanced.Tiered{}, traffik.Per(callers*draws/2, long)
 		return op
 	}
 	var admitted atomic.Int64

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(LogOfRedis())) }
 
 func TestRedisAnswersDiesAndComesBackEmpty(t *testing.T) {
 	t.Parallel()
