@@ -18,7 +18,10 @@ const (
 	clusterNodes   = 2 * clusterMasters
 	slots          = 16384
 	// groupTimeout bounds how long servers may take to find each other.
-	groupTimeout = time.Minute
+	groupTimeout = 2 * time.Minute
+	// nodeTimeout is after how long nodes give one up that does not answer, and its
+	// replica takes over.
+	nodeTimeout = 2 * time.Second
 )
 
 // Cluster is a Redis Cluster of three masters with a replica each. A killed
@@ -33,8 +36,24 @@ type Cluster struct {
 // of its nodes.
 func RedisCluster(t testing.TB, opts ...Option) *Cluster {
 	t.Helper()
+	c := newCluster(t, opts)
+	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
+	defer cancel()
+	if err := c.join(ctx); err != nil {
+		t.Fatalf("servers: Redis Cluster: %v", err)
+	}
+	t.Logf("servers: Redis Cluster at %s, from %s", strings.Join(c.Addrs(), " "), c.Nodes[0].From)
+	return c
+}
+
+// newCluster starts the nodes, which don't know each other yet.
+func newCluster(t testing.TB, opts []Option) *Cluster {
+	t.Helper()
 	args := []string{
-		"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000",
+		"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
+		"--cluster-node-timeout", strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
+		// Until all serve, no replica takes over from a master that stalls.
+		"--cluster-replica-no-failover", "yes",
 		// A replica is announced to clients after its master's first ping.
 		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
 	}
@@ -44,14 +63,7 @@ func RedisCluster(t testing.TB, opts ...Option) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Cluster{Nodes: nodes}
-	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
-	defer cancel()
-	if err := c.join(ctx); err != nil {
-		t.Fatalf("servers: Redis Cluster: %v", err)
-	}
-	t.Logf("servers: Redis Cluster at %s, from %s", strings.Join(c.Addrs(), " "), nodes[0].From)
-	return c
+	return &Cluster{Nodes: nodes}
 }
 
 // Addrs returns the addresses of all nodes.
@@ -70,6 +82,20 @@ func (c *Cluster) Node(addr string) *Server {
 func (c *Cluster) join(ctx context.Context) error {
 	clients := clientsOf(c.Nodes)
 	defer closeAll(clients)
+	if err := c.assign(ctx, clients); err != nil {
+		return err
+	}
+	if err := c.introduce(ctx, clients); err != nil {
+		return err
+	}
+	if err := c.meet(ctx, clients); err != nil {
+		return err
+	}
+	return c.replicate(ctx, clients)
+}
+
+// assign gives each node its epoch, and the masters their slots.
+func (c *Cluster) assign(ctx context.Context, clients []*redis.Client) error {
 	for i, client := range clients {
 		if err := client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
 			return err
@@ -80,12 +106,27 @@ func (c *Cluster) join(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.introduce(ctx, clients); err != nil {
-		return err
+	return nil
+}
+
+// meet waits until all know each other. A node forgets one that it was told of and
+// that stalls for longer than the node timeout, so it is told again.
+func (c *Cluster) meet(ctx context.Context, clients []*redis.Client) error {
+	for {
+		soon, cancel := context.WithTimeout(ctx, 2*nodeTimeout)
+		err := each(soon, clients, knowsAll)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if err := c.introduce(ctx, clients); err != nil {
+			return err
+		}
 	}
-	if err := each(ctx, clients, knowsAll); err != nil {
-		return err
-	}
+}
+
+// replicate gives the masters their replicas, and waits until all serve.
+func (*Cluster) replicate(ctx context.Context, clients []*redis.Client) error {
 	for i, replica := range clients[clusterMasters:] {
 		id, err := clients[i].ClusterMyID(ctx).Result()
 		if err != nil {
@@ -98,7 +139,15 @@ func (c *Cluster) join(ctx context.Context) error {
 	if err := each(ctx, clients[clusterMasters:], linked); err != nil {
 		return err
 	}
-	return each(ctx, clients, servesAll)
+	if err := each(ctx, clients, servesAll); err != nil {
+		return err
+	}
+	for _, client := range clients {
+		if err := client.ConfigSet(ctx, "cluster-replica-no-failover", "no").Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // introduce tells everybody of everybody: waiting until word gets round would

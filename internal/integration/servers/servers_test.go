@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
@@ -124,6 +125,32 @@ func TestClusterServesWithoutAKilledMaster(t *testing.T) {
 	}
 	c.Nodes[2].Restart()
 	eventually(t, func() error { return linked(t.Context(), third) }) // it follows its successor
+}
+
+// A node that stalls for longer than the node timeout while it joins is not forgotten.
+func TestClusterFormsOnAMachineThatStalls(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	clients := clientsOf(c.Nodes)
+	defer closeAll(clients)
+	ctx, cancel := context.WithTimeout(t.Context(), groupTimeout)
+	defer cancel()
+	if err := c.assign(ctx, clients); err != nil {
+		t.Fatal(err)
+	}
+	last := c.Nodes[clusterNodes-1] // is only introduced by the others
+	last.Hang()
+	if err := c.introduce(ctx, clients); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(nodeTimeout + nodeTimeout/2) //nolint:forbidigo // a stall is a time
+	last.Resume()
+	if err := c.meet(ctx, clients); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.replicate(ctx, clients); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func roleOf(t *testing.T, client *redis.Client) string {
