@@ -11,6 +11,8 @@ LINT = bin/golangci-lint
 UNCACHED = -count=1
 FUZZTIME ?= 20s
 CHECKS ?= 10000
+RUNS ?= 10
+PKGS ?= work
 
 # The linter keeps what it found with the paths of the files; a cache for all checkouts answers for one that is gone.
 export GOLANGCI_LINT_CACHE = $(CURDIR)/.cache/golangci-lint
@@ -20,18 +22,26 @@ export TESTCONTAINERS_RYUK_DISABLED ?= true
 export TESTCONTAINERS_HOST_OVERRIDE ?= 127.0.0.1
 
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
 
+# The demo takes the place of the shell, so that Ctrl-C is its business alone: the go command would fail for it.
 demo: ## Run the demo on ADDR (127.0.0.1:8080)
-	@go run ./examples/demo
+	@go build -o bin/demo ./examples/demo && exec bin/demo
 
 test: tools ## Run the tests of all modules
-	go test $(UNCACHED) work
+	go test $(UNCACHED) work | sed '/\[no test files\]$$/d'
+
+stress: tools ## Run the tests of PKGS (work) RUNS (10) times beside busy loops, print a table
+	@go run ./internal/integration/stress -runs $(RUNS) $(PKGS)
 
 tools: # What the tests need besides Go; installs it where that is possible
 	@scripts/tools.sh
 
-check: format-check tidy-check vet lint race build consume ## Everything that has to hold before a change lands, besides test
+CHECK_PARTS = format-check tidy-check vet lint race build build-386 consume clean-check
+check: $(CHECK_PARTS) ## Everything that has to hold before a change lands, besides test
+
+check-parts: # The targets of check, for CI
+	@echo $(CHECK_PARTS)
 
 format: $(LINT) ## Format all code
 	@$(call each,format,$(CURDIR)/$(LINT) fmt --config $(CURDIR)/.golangci.yml)
@@ -41,6 +51,7 @@ format-check: $(LINT)
 
 tidy: ## Tidy every go.mod
 	@$(call each,tidy,GOWORK=off go mod tidy)
+	@scripts/worksum.sh
 
 tidy-check:
 	@$(call each,go mod tidy -diff,GOWORK=off go mod tidy -diff)
@@ -57,10 +68,16 @@ $(LINT): internal/tools/go.mod internal/tools/go.sum
 	@cd internal/tools && GOWORK=off go build -o $(CURDIR)/$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 race: tools ## Run the tests of all modules under the race detector
-	go test $(UNCACHED) -race -short work
+	go test $(UNCACHED) -race -short work | sed '/\[no test files\]$$/d'
 
 build: ## Build every module by itself, as its users do
 	@$(call each,build,GOWORK=off go build -o /dev/null ./... && GOWORK=off go vet ./...)
+
+build-386: ## Build every published module for 386, and run core's tests there
+	@scripts/386.sh
+
+clean-check: ## Run commands of go that must leave the checkout as it is
+	@scripts/clean.sh
 
 consume: ## Get every published module from outside the repository
 	@scripts/consume.sh
@@ -89,4 +106,4 @@ bench-redis: ## Compare decisions in Redis with redis_rate's, ratios and Redis' 
 release: ## Show the tags of a release; GO=1 makes them
 	@scripts/release.sh $(if $(GO),--go)
 
-.PHONY: help demo test tools check format format-check tidy tidy-check vet lint race build consume fuzz prove mutants pictures bench-quick bench-redis release
+.PHONY: help demo test stress tools check check-parts format format-check tidy tidy-check vet lint race build build-386 clean-check consume fuzz prove mutants pictures bench-quick bench-redis release

@@ -1,0 +1,2 @@
+// Package scripts tests the scripts of the repository.
+package scripts
