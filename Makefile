@@ -24,9 +24,8 @@ export TESTCONTAINERS_HOST_OVERRIDE ?= 127.0.0.1
 help: ## Show what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
 
-# The demo takes the place of the shell, so that Ctrl-C is its business alone: the go command would fail for it.
 demo: ## Run the demo on ADDR (127.0.0.1:8080)
-	@go build -o bin/demo ./examples/demo && exec bin/demo
+	@scripts/demo.sh
 
 test: tools ## Run the tests of all modules
 	go test $(UNCACHED) work | sed '/\[no test files\]$$/d'
