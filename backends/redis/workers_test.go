@@ -257,3 +257,37 @@ func TestCloseBesideCalls(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// While the server hangs, callers without a deadline get ErrTimeout within the time that
+// a round trip and the wait for it may take together, however many they are, and Close
+// returns soon after them.
+func TestPatientCallersOfAHungServer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := answered(t, hung)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 2000 {
+			wg.Go(func() {
+				strategy := traffik.Strategy(traffik.FixedWindow{})
+				if i%100 == 0 {
+					strategy = inGo{}
+				}
+				err := b.Take(t.Context(), takeOf(fmt.Sprint(i), strategy), make([]traffik.Decision, 1))
+				if !errors.Is(err, ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("caller %d got %v, want ErrTimeout alone", i, err)
+				}
+				if took := time.Since(start); took > tripTimeout+beatPeriod {
+					t.Errorf("caller %d had its answer after %v", i, took)
+				}
+			})
+		}
+		wg.Wait()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 2*tripTimeout {
+			t.Errorf("it was closed after %v", took)
+		}
+	})
+}

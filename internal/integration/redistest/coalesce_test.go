@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -157,15 +156,11 @@ func TestLeaving(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	leaving, staying := j.take(ctx, draws("a", 2)), j.take(t.Context(), draws("a", 2))
-	start := time.Now()
 	cancel(cause)
 	if got := <-leaving; !errors.Is(got.err, cause) || errors.Is(got.err, traffik.ErrBackend) {
 		t.Errorf("the caller that left got %v, want its cause", got.err)
 	}
-	if took := time.Since(start); took > time.Second { // the others are held for good
-		t.Errorf("it left after %v", took)
-	}
-	j.release()
+	j.release() // it has left while the round trips were held
 	if got := <-staying; got.err != nil || !got.out[0].Allowed {
 		t.Errorf("the one behind it: %+v, want it admitted, since nothing was drawn before", got)
 	}

@@ -70,15 +70,13 @@ func TestHungServerHoldsNobody(t *testing.T) {
 	}
 }
 
-// TestHungServerAndPatientCallers: who has no deadline has an answer within five
-// seconds, however many wait, and so has who closes the backend.
+// TestHungServerAndPatientCallers: callers without a deadline get typed errors, however
+// many wait, and Close returns. How long that takes is tested where time is set by hand,
+// in the backend's own package.
 func TestHungServerAndPatientCallers(t *testing.T) {
 	t.Parallel()
-	// Five seconds, and as Close says the client's ReadTimeout, on a busy machine.
-	const most = 9 * time.Second
 	client := newClientOf(t, &redis.Options{Addr: silent(t), ReadTimeout: 500 * time.Millisecond})
 	backend := newBackend(t, client)
-	start := time.Now()
 	var wg sync.WaitGroup
 	inGo := in("go", "one key", 1)
 	inGo.Strategy = advanced.Tiered{}
@@ -98,14 +96,8 @@ func TestHungServerAndPatientCallers(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if took := time.Since(start); took > most {
-		t.Errorf("the last had its answer after %v", took)
-	}
 	if err := backend.Close(); err != nil {
 		t.Error(err)
-	}
-	if took := time.Since(start); took > most {
-		t.Errorf("it was closed after %v", took)
 	}
 }
 
@@ -115,11 +107,16 @@ func TestHungMasterFailsOnlyItsOwnCallers(t *testing.T) {
 	client := newClusterClient(t, servers.RedisCluster(t).Addrs())
 	backend := newBackend(t, client)
 	hung := masterOf(t, client, "id0")
-	const callers = 24
+	// So many answers of the others while so many callers of the hung one gave up.
+	const callers, wantHealthy, wantStuck = 24, 2000, 20
 	var wg sync.WaitGroup
 	var healthy, failed, others, stuck atomic.Int64
 	draw := func(id string, strategy traffik.Strategy) error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		patience := time.Minute
+		if masterOf(t, client, id) == hung {
+			patience = time.Second
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		op := in("u", id, 1)
 		op.Strategy, op.Draw.Rate = strategy, traffik.Per(1_000_000, time.Hour)
@@ -131,11 +128,10 @@ func TestHungMasterFailsOnlyItsOwnCallers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	hang(t, hung, 3*time.Second)
-	end := time.Now().Add(2500 * time.Millisecond)
+	hang(t, hung, time.Hour) // its end is that of the test
 	for caller := range callers {
 		wg.Go(func() {
-			for i := caller; time.Now().Before(end); i += callers {
+			for i := caller; failed.Load() == 0 && (healthy.Load() < wantHealthy || stuck.Load() < wantStuck); i += callers {
 				id := fmt.Sprint("id", i%3000)
 				err := draw(id, strategies[i%2])
 				switch {
@@ -154,7 +150,7 @@ func TestHungMasterFailsOnlyItsOwnCallers(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d answers and %d errors of healthy masters, %d and %d of the one that hung", healthy.Load(), failed.Load(), others.Load(), stuck.Load())
-	if failed.Load() > 0 || healthy.Load() == 0 || stuck.Load() == 0 {
+	if failed.Load() > 0 || others.Load() > 0 {
 		t.Error("want answers from the healthy masters alone")
 	}
 }
@@ -182,13 +178,12 @@ func TestAppStartsWhileAMasterHangs(t *testing.T) {
 	// all, and waits for that.
 	client := newClusterClientOf(t, &redis.ClusterOptions{Addrs: seeds, DisableRoutingPolicies: true})
 	backend := newBackend(t, client)
-	hang(t, hung, 3*time.Second)
-	end := time.Now().Add(2500 * time.Millisecond)
+	hang(t, hung, time.Hour) // its end is that of the test
 	var wg sync.WaitGroup
 	var served, failed atomic.Int64
 	for caller := range 16 {
 		wg.Go(func() {
-			for i := caller; time.Now().Before(end); i += 16 {
+			for i := caller; served.Load() < 500 && failed.Load() <= 16; i += 16 {
 				id := fmt.Sprint("id", i)
 				ctx, cancel := context.WithTimeout(t.Context(), deadline)
 				err := backend.Take(ctx, []traffik.Op{in("u", id, 1)}, make([]traffik.Decision, 1))
@@ -204,7 +199,7 @@ func TestAppStartsWhileAMasterHangs(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if served.Load() == 0 || failed.Load() > 16 {
+	if failed.Load() > 16 { // each may meet the hung one first
 		t.Errorf("%d callers of healthy masters were served, %d failed", served.Load(), failed.Load())
 	}
 }
