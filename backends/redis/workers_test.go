@@ -38,10 +38,10 @@ func (a answering) ProcessPipelineHook(goredis.ProcessPipelineHook) goredis.Proc
 	}
 }
 
-const noMemory = serverError("OOM command not allowed")
+const errNoMemory = serverError("OOM command not allowed")
 
 // full answers at once.
-func full(context.Context) error { return noMemory }
+func full(context.Context) error { return errNoMemory }
 
 // hung answers nothing.
 func hung(ctx context.Context) error {
@@ -161,12 +161,12 @@ func TestIdleBackendKeepsNoGoroutine(t *testing.T) { //nolint:paralleltest // it
 				defer func() { _ = b.Close() }()
 				for range 3 {
 					_ = b.Take(t.Context(), takeOf("a", strategy), make([]traffik.Decision, 1))
-					time.Sleep(workerRest / 2)
+					time.Sleep(workerRest / 2) //nolint:forbidigo // the bubble's clock
 					if n := len(goroutines()); n != 1 {
 						t.Errorf("%d goroutines half of the rest after a call, want the one that did it", n)
 					}
 				}
-				time.Sleep(workerRest/2 + 1)
+				time.Sleep(workerRest/2 + 1) //nolint:forbidigo // the bubble's clock
 				if left := goroutines(); len(left) > 0 {
 					t.Errorf("%d goroutines are left when the rest is over:\n%s", len(left), strings.Join(left, "\n\n"))
 				}
@@ -187,7 +187,7 @@ func TestCloseWaitsForCalls(t *testing.T) {
 					answer := make(chan struct{})
 					b := answered(t, func(context.Context) error {
 						<-answer
-						return noMemory
+						return errNoMemory
 					})
 					var closed atomic.Int32
 					go func() {
@@ -234,7 +234,7 @@ func TestCloseBesideCalls(t *testing.T) {
 			if finished {
 				t.Error("a round trip after Close has returned")
 			}
-			return noMemory
+			return errNoMemory
 		})
 		var wg sync.WaitGroup
 		start := make(chan struct{})
