@@ -3,10 +3,10 @@ package traffik
 import (
 	"errors"
 	"fmt"
-	"log/slog"
+	"math/rand/v2"
+	"net/http"
 	"net/netip"
 	"slices"
-	"sync"
 	"sync/atomic"
 )
 
@@ -32,10 +32,11 @@ const defaultIPv6Bits = 64
 // peer without an IP address (a Unix socket) is the one anonymous identity
 // "ip:", shared by all of them.
 //
-// The first forwarding header that comes from a private or loopback peer which
-// is not trusted is logged with the cure, at level Warn to slog.Default: it nearly
-// always is a proxy that was not configured. That happens once per process, however
-// many identifiers trust the same proxies or none.
+// A forwarding header from a peer that is not trusted but looks like a proxy is logged with
+// the cure, once, by the throttle that asks; see [WithLogger]. A private or loopback peer
+// looks like one at its first such header. Public peers do when at least 56 of 64 requests
+// carry one: all of the first 64 are looked at, and about one in 16 later on. Anybody can
+// send these headers, so the record says what to check and not what is wrong.
 //
 // Wrong options are kept as an error that wraps [ErrConfig], which [New]
 // returns.
@@ -49,7 +50,7 @@ func ClientIP(opts ...ClientIPOption) *Identifier {
 		opt.applyClientIP(c)
 	}
 	c.complete()
-	return &Identifier{scheme: "ip", of: c.identity, whole: true, err: errors.Join(c.errs...)}
+	return &Identifier{scheme: "ip", of: c.identity, whole: true, trusts: "proxies " + c.proxies.key(), err: errors.Join(c.errs...)}
 }
 
 // ClientIPOption configures [ClientIP]: [TrustedProxies], [TrustedHops],
@@ -107,7 +108,7 @@ type clientIP struct {
 	byProxies, byHops bool
 	ipv6Bits          int
 	errs              []error
-	noticed           atomic.Bool // a header that is not believed, by this identifier
+	public            forwardedSample
 }
 
 // refuse keeps a configuration error.
@@ -153,35 +154,64 @@ func (c *clientIP) address(r *Request) netip.Addr {
 	if c.hops > 0 || ok && c.proxies.contain(peer) {
 		return c.client(peer, r.Header)
 	}
-	if ok && isPrivate(peer) && !c.noticed.Load() {
-		c.warnOfHeader(r, peer)
+	if ok {
+		c.lookForProxy(r, peer)
 	}
 	return peer
 }
 
-// warnedOf holds what proxies are trusted by the identifiers that have logged: the
-// cure is one for all that trust the same. It grows with what an application
-// configures, not with what clients send.
-var warnedOf sync.Map
-
-// warnOfHeader logs once that a header which nobody believes comes from a peer
-// that looks like a proxy: all its clients share one bucket. The header's
-// content is anybody's text and stays out of the log.
-func (c *clientIP) warnOfHeader(r *Request, peer netip.Addr) {
-	for i := range conventions {
-		if _, present := r.Header[conventions[i].key]; !present {
-			continue
+// lookForProxy notes a header that nobody believes if its peer looks like a proxy: all
+// its clients share one bucket then. Who asked for the address logs it.
+func (c *clientIP) lookForProxy(r *Request, peer netip.Addr) {
+	switch {
+	case isPrivate(peer):
+		r.attached().ignored = forwardedBy(r.Header)
+	case c.public.due():
+		if header := forwardedBy(r.Header); c.public.looksProxied(header != 0) {
+			r.attached().ignored = header
 		}
-		if !c.noticed.CompareAndSwap(false, true) {
-			return
-		}
-		if _, told := warnedOf.LoadOrStore(c.proxies.key(), true); !told {
-			slog.Default().LogAttrs(r.context(), slog.LevelWarn, untrustedHeader,
-				slog.String("peer", peer.String()), slog.String("header", string(conventions[i].name)))
-		}
-		return
 	}
 }
 
-const untrustedHeader = "traffik: a forwarding header from a private peer is ignored, so all clients behind that peer share one limit; " +
-	"if the peer is your proxy, name it with ClientIP(TrustedProxies(...)), or drop the header before it gets here"
+// forwardedBy returns which convention a header follows, counted from 1, 0 for none.
+func forwardedBy(h http.Header) uint8 {
+	for i := range conventions {
+		if _, present := h[conventions[i].key]; present {
+			return uint8(i + 1) //nolint:gosec // there are five
+		}
+	}
+	return 0
+}
+
+const (
+	sampleSize  = 64 // requests of one sample
+	sampleMost  = 56 // of them with a header: more than clients that send one by themselves
+	sampleEvery = 16 // after the first sample, so that looking costs nothing that counts
+)
+
+// forwardedSample tells by a sample of the requests that come from public peers whether
+// these look like proxies. It is safe for concurrent use; samples that overlap are none
+// the worse.
+type forwardedSample struct {
+	asked, with atomic.Int32
+	later       atomic.Bool // the first sample is complete
+	proxied     atomic.Bool // the latest complete sample says so
+}
+
+// due reports whether the next request belongs to the sample.
+func (s *forwardedSample) due() bool {
+	return !s.later.Load() || rand.Uint32()%sampleEvery == 0 //nolint:gosec // no secret
+}
+
+// looksProxied adds a request to the sample, with a forwarding header or without.
+func (s *forwardedSample) looksProxied(with bool) bool {
+	if with {
+		s.with.Add(1)
+	}
+	if s.asked.Add(1) == sampleSize {
+		s.proxied.Store(s.with.Swap(0) >= sampleMost)
+		s.later.Store(true)
+		s.asked.Store(0)
+	}
+	return s.proxied.Load()
+}

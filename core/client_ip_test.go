@@ -292,21 +292,25 @@ func TestUnconfiguredProxyIsLoggedOnce(t *testing.T) { //nolint:paralleltest // 
 		want   bool
 	}{
 		{"private peer", ClientIP(), "10.0.0.1:80", "X-Forwarded-For", true},
+		{"part of another", FirstOf(ByHeader("X-API-Key"), Together(ClientIP(), Shared())), "10.0.0.1:80", "X-Forwarded-For", true},
 		{"loopback peer", ClientIP(), "127.0.0.1:80", "Forwarded", true},
 		{"loopback IPv6 peer", ClientIP(), "[::1]:80", "X-Real-IP", true},
 		{"link-local peer", ClientIP(), "[fe80::1%eth0]:80", "True-Client-IP", true},
 		{"mapped peer", ClientIP(), "[::ffff:192.168.0.1]:80", "CF-Connecting-IP", true},
 		{"another proxy than named", ClientIP(TrustedProxies("10.0.0.7")), "10.0.0.1:80", "X-Forwarded-For", true},
 		{"public peer", ClientIP(), "192.0.2.1:80", "X-Forwarded-For", false},
-		{"no address", ClientIP(), "@", "X-Forwarded-For", false},
 		{"other header", ClientIP(), "10.0.0.1:80", "X-Forwarded-Host", false},
 		{"trusted peer", ClientIP(TrustedProxies(Private)), "10.0.0.1:80", "Forwarded", false},
 		{"trusted hops", ClientIP(TrustedHops(2)), "10.0.0.1:80", "Forwarded", false},
 	} {
 		out.Reset()
 		warnedOf.Clear()
+		memory, _ := newTestMemory(t)
+		throttle := newTestThrottle(t, "5/d", WithBackend(memory), WithIdentifier(tc.id))
 		for range 3 {
-			mustIdentity(t, tc.id, &Request{RemoteAddr: tc.peer, Header: headerOf(tc.header, content)})
+			if _, err := throttle.For(&Request{RemoteAddr: tc.peer, Header: headerOf(tc.header, content)}).Hit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
 		text := out.String()
 		if got := strings.Count(text, "level=WARN"); got > 1 || (got == 1) != tc.want {

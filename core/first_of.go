@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // FirstOf makes an identifier that takes the first of ids which the request
@@ -19,7 +20,7 @@ import (
 // configuration errors, kept.
 func FirstOf(ids ...*Identifier) *Identifier {
 	ids = slices.Clone(ids)
-	id := &Identifier{scheme: "anonymous", err: checkParts("FirstOf", ids)}
+	id := &Identifier{scheme: "anonymous", trusts: trustsOf(ids), err: checkParts("FirstOf", ids)}
 	if id.err != nil {
 		return id
 	}
@@ -32,6 +33,17 @@ func FirstOf(ids ...*Identifier) *Identifier {
 		return "", ErrAbsent
 	}
 	return id
+}
+
+// trustsOf joins what the parts of a composed identifier trust.
+func trustsOf(ids []*Identifier) string {
+	var trusts []string
+	for _, id := range ids {
+		if id != nil && id.trusts != "" && !slices.Contains(trusts, id.trusts) {
+			trusts = append(trusts, id.trusts)
+		}
+	}
+	return strings.Join(trusts, "; ")
 }
 
 // checkParts returns what is wrong with the parts of a composed identifier.

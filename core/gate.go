@@ -54,9 +54,6 @@ func All(limiters ...Limiter) *Gate {
 	return g
 }
 
-// errZeroGate is the answer of a Gate that All did not make.
-var errZeroGate = fmt.Errorf("%w: the zero Gate has no limit; make one with All", ErrUsage)
-
 func (g *Gate) add(t *Throttle) {
 	if slices.Contains(g.throttles, t) {
 		return
@@ -72,11 +69,22 @@ func (g *Gate) add(t *Throttle) {
 	g.throttles = append(g.throttles, t)
 }
 
-func (g *Gate) members() []*Throttle     { return g.throttles }
+// members returns nothing for a nil or zero Gate.
+func (g *Gate) members() []*Throttle {
+	if g == nil {
+		return nil
+	}
+	return g.throttles
+}
+
 func (t *Throttle) members() []*Throttle { return []*Throttle{t} }
 
 // Admit implements [Limiter].
 func (t *Throttle) Admit(ctx context.Context, r *Request) (Verdict, error) {
+	set := t.loaded()
+	if err := set.misused(ctx); err != nil {
+		return Verdict{}, err
+	}
 	r = orEmpty(r)
 	known := r.attached()
 	if res, ok := known.result(t); ok {
@@ -85,14 +93,17 @@ func (t *Throttle) Admit(ctx context.Context, r *Request) (Verdict, error) {
 	res := known.grow(t)
 	err := errUnfinished
 	defer func() { known.judged(res, err) }()
-	err = t.settings.Load().drawOne(ctx, r, "", ownCost, false, &res[0])
+	err = set.drawOne(ctx, r, "", ownCost, false, &res[0])
 	return Verdict{results: res}, err
 }
 
 // Admit implements [Limiter].
 func (g *Gate) Admit(ctx context.Context, r *Request) (Verdict, error) {
-	if len(g.throttles) == 0 {
-		return Verdict{}, errZeroGate
+	if len(g.members()) == 0 {
+		return Verdict{}, errNoGate
+	}
+	if ctx == nil {
+		return Verdict{}, errNoContext
 	}
 	r = orEmpty(r)
 	known := r.attached()
@@ -254,7 +265,11 @@ func (s GateSubject) Stat(ctx context.Context) (Verdict, error) {
 // Reset forgets what was counted, throttle by throttle. It stops at the first
 // error.
 func (s GateSubject) Reset(ctx context.Context) error {
-	for _, t := range s.gate.throttles {
+	throttles := s.gate.members()
+	if len(throttles) == 0 {
+		return errNoGate
+	}
+	for _, t := range throttles {
 		if err := (Subject{throttle: t, request: s.request, id: s.id}).Reset(ctx); err != nil {
 			return err
 		}
@@ -263,10 +278,11 @@ func (s GateSubject) Reset(ctx context.Context) error {
 }
 
 func (s GateSubject) draw(ctx context.Context, units int64, peek bool) (Verdict, error) {
-	if len(s.gate.throttles) == 0 {
-		return Verdict{}, errZeroGate
+	throttles := s.gate.members()
+	if len(throttles) == 0 {
+		return Verdict{}, errNoGate
 	}
-	results := make([]Result, len(s.gate.throttles))
-	err := judge(ctx, s.request, s.id, s.gate.throttles, units, peek, results)
+	results := make([]Result, len(throttles))
+	err := judge(ctx, s.request, s.id, throttles, units, peek, results)
 	return Verdict{results: results}, err
 }

@@ -60,7 +60,17 @@ func (g *gift) give(ctx context.Context) {
 			c.set(fateLost)
 		}
 	}()
-	g.err = g.backend.Take(ctx, g.ops, g.out)
+	if g.err = g.backend.Take(ctx, g.ops, g.out); g.err != nil {
+		g.err, _ = storeError(ctx, g.err)
+	}
+}
+
+// allInProcess reports whether no gift is for a store that may be slow.
+func allInProcess(gifts []gift) bool {
+	return !slices.ContainsFunc(gifts, func(g gift) bool {
+		_, in := g.backend.(*Memory)
+		return !in
+	})
 }
 
 func giveAll(ctx context.Context, gifts []gift) error {

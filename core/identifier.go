@@ -37,7 +37,10 @@ type Identifier struct {
 	// compose takes the place of of in FirstOf and Together. It is not
 	// remembered: its parts are, each for as long as its own answer holds.
 	compose func(*Request) (id string, err error)
-	err     error
+	// trusts is one text for all identifiers that read client addresses and trust the
+	// same proxies, "" for those that read none.
+	trusts string
+	err    error
 }
 
 // Identify makes an identifier from a function. The scheme names what kind of
@@ -89,15 +92,33 @@ func IdentityOf(scheme, value string) string {
 }
 
 // Identity returns who r counts for. The error is [Exempted], or wraps
-// [ErrIdentity] when the identifier failed. An absent identity is
-// "scheme:", shared by everybody without one.
+// [ErrIdentity] when the identifier failed, or [ErrUsage] for a nil or zero Identifier. An
+// absent identity is "scheme:", shared by everybody without one. A nil Request carries
+// nothing.
 func (id *Identifier) Identity(r *Request) (string, error) {
-	name, err := id.answer(r)
-	if err != nil && errors.Is(err, ErrAbsent) {
-		return id.anonymous(), nil
+	if id == nil || id.isZero() {
+		return "", errNobody
 	}
+	name, _, err := id.resolve(orEmpty(r))
 	return name, err
 }
+
+// resolve is Identity, and reports whether all who carry no identity share this one.
+func (id *Identifier) resolve(r *Request) (name string, anonymous bool, err error) {
+	name, err = id.answer(r)
+	switch {
+	case err == nil:
+		return name, false, nil
+	case errors.Is(err, ErrAbsent):
+		return id.anonymous(), true, nil
+	case err == errAllAbsent: //nolint:errorlint // this very value
+		return name, true, nil
+	}
+	return name, false, err
+}
+
+// errAllAbsent comes with the identity that Together makes of parts which are all absent.
+var errAllAbsent = errors.New("traffik: the request carries none of these identities")
 
 func (id *Identifier) isZero() bool { return id.of == nil && id.compose == nil && id.err == nil }
 
@@ -108,7 +129,7 @@ func (id *Identifier) anonymous() string { return id.scheme + ":" }
 // identities and exemptions hold for all nested uses of a request; absence and
 // failures only for the use that met them, since later middleware may know
 // more. What rests on such an answer holds no longer than it. An error is
-// ErrAbsent, Exempted, or wraps ErrIdentity.
+// ErrAbsent, Exempted, errAllAbsent beside a name, or wraps ErrIdentity.
 func (id *Identifier) answer(r *Request) (string, error) {
 	if id.compose != nil {
 		return id.compose(r)

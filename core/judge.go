@@ -43,14 +43,20 @@ var judgements = sync.Pool{New: func() any { return new(judgement) }}
 
 // judge fills results, one for each throttle: all are charged or none.
 func judge(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64, peek bool, results []Result) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	j, _ := judgements.Get().(*judgement) // the pool holds nothing else
 	defer j.release()
 	j.results, j.peek = results, peek
-	if err := j.prepare(r, id, throttles, units); err != nil {
+	if err := j.prepare(ctx, r, id, throttles, units); err != nil {
 		return err
 	}
 	if !peek && (Verdict{results: results}).Failed() {
 		return nil // nothing was charged yet
+	}
+	if len(j.rest.ops) > 0 && ctx.Err() != nil { // while the request was read
+		return context.Cause(ctx)
 	}
 	return j.askAll(ctx)
 }
@@ -84,10 +90,10 @@ func (j *judgement) release() {
 }
 
 // prepare finds the op of each throttle, or its result where none is needed.
-func (j *judgement) prepare(r *Request, id string, throttles []*Throttle, units int64) error {
+func (j *judgement) prepare(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64) error {
 	for i, t := range throttles {
 		set := t.settings.Load()
-		ask, err := set.prepare(r, id, units, j.peek, &j.results[i], j.rest.next())
+		ask, err := set.prepare(ctx, r, id, units, j.peek, &j.results[i], j.rest.next())
 		if err != nil {
 			return err
 		}
@@ -138,7 +144,7 @@ func (j *judgement) ask(ctx context.Context) (denied bool, err error) {
 	case set.memory != nil:
 		err = set.memory.run(ctx, g.ops, g.counts, j.out, !j.peek)
 	case j.peek:
-		err = set.backend.Peek(ctx, g.ops, j.out)
+		err = set.peek(ctx, g.ops, j.out)
 	default:
 		err = set.backend.Take(ctx, g.ops, j.out)
 	}
@@ -172,8 +178,9 @@ func (j *judgement) uncharge(denied bool) {
 // failed applies the error policies of the group's throttles, the strictest
 // for all: propagate, else deny, else allow.
 func (j *judgement) failed(ctx context.Context, err error) (denied bool, _ error) {
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
+	err, callersEnd := storeError(ctx, err)
+	if callersEnd {
+		return false, err
 	}
 	strictest := FailOpen
 	for _, place := range j.group.places {
@@ -183,7 +190,7 @@ func (j *judgement) failed(ctx context.Context, err error) (denied bool, _ error
 	}
 	for _, place := range j.group.places {
 		res := &j.results[place]
-		if propagated := res.settings.failed(strictest, err, res); propagated != nil {
+		if propagated := res.settings.failed(ctx, strictest, "", err, res); propagated != nil {
 			return false, propagated
 		}
 		denied = denied || res.denies()
@@ -194,10 +201,10 @@ func (j *judgement) failed(ctx context.Context, err error) (denied bool, _ error
 // giveBack returns what was charged. The group that denied or failed has charged
 // nothing, and its results say so.
 func (j *judgement) giveBack(ctx context.Context) {
-	ctx, cancel := afterwards(ctx)
+	gifts := Verdict{results: j.results}.gifts(everywhere)
+	ctx, cancel := afterwards(ctx, allInProcess(gifts))
 	defer cancel()
-	v := Verdict{results: j.results}
-	for _, g := range v.gifts(everywhere) {
+	for _, g := range gifts {
 		g.give(ctx) // a panic goes on
 		for k, place := range g.places {
 			res := &j.results[place]

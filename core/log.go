@@ -2,18 +2,29 @@ package traffik
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// WithLogger sets where a throttle or a [Memory] logs what an operator should know:
-// decisions that an error policy made, an anonymous identity that many requests share,
-// a store that is full. Each kind is logged at most once a minute for a throttle, and
-// each record names the cure. The default is [slog.Default] as it stands when a record
-// is written; a logger over [slog.DiscardHandler] silences it. A nil logger is an error
-// wrapping [ErrConfig].
+// WithLogger sets where a throttle or a [Memory] logs what an operator should know, at
+// level Warn and with the cure:
+//
+//   - requests without an identity share one counter;
+//   - an error policy let a request pass, or denied it, also in a throttle that only reports;
+//   - a store gave up on a key that too many change at once ([ErrContention]);
+//   - what looks like a proxy is not trusted (see [ClientIP]);
+//   - a [Memory] is full.
+//
+// Each kind is logged at most once a minute for a throttle, the proxy once. Records name
+// the throttle and neither identities nor what headers contain; that of a proxy on a private
+// network names its address. The default is
+// [slog.Default] as it stands when a record is written, where all throttles that trust the
+// same proxies log theirs once. A logger over [slog.DiscardHandler] silences all of them. A
+// nil logger is an error wrapping [ErrConfig].
 func WithLogger(logger *slog.Logger) LoggerOption { return LoggerOption{logger: logger} }
 
 // LoggerOption configures [New] and [NewMemory]; see [WithLogger].
@@ -69,12 +80,97 @@ func (w *warner) due(kind warning) bool {
 
 // warn logs message if a warning of this kind is due.
 func (w *warner) warn(ctx context.Context, kind warning, message string, attrs ...slog.Attr) {
-	if !w.due(kind) {
-		return
+	if w.due(kind) {
+		w.write(ctx, message, attrs)
 	}
+}
+
+func (w *warner) write(ctx context.Context, message string, attrs []slog.Attr) {
 	logger := w.logger
 	if logger == nil {
 		logger = slog.Default()
 	}
 	logger.LogAttrs(ctx, slog.LevelWarn, message, attrs...)
+}
+
+// once reports whether a warning of this kind was never logged, and claims it for good.
+func (w *warner) once(kind warning) bool {
+	return w.last[kind].Load() == 0 && w.last[kind].CompareAndSwap(0, wallNanos())
+}
+
+// log writes a record of s.
+func (s *settings) log(ctx context.Context, message string, attrs ...slog.Attr) {
+	attrs = append([]slog.Attr{slog.String("throttle", s.uid)}, attrs...)
+	if s.reportOnly {
+		attrs = append(attrs, slog.Bool("report_only", true))
+	}
+	s.warner.write(ctx, message, attrs)
+}
+
+// warnOfAnonymous logs that r counts for the identity of all who carry none.
+func (s *settings) warnOfAnonymous(r *Request) {
+	if s.warner.due(warnAnonymous) {
+		s.log(r.context(), "traffik: requests without an identity share one counter; let the identifier fall back on another, "+
+			"as in FirstOf(user, ClientIP()), or refuse such requests before the limit", slog.String("identity", s.identifier.scheme))
+	}
+}
+
+// warnOfDecision logs what an error policy made of res.Err. The text of an error that was
+// met in reading the request may tell who asked, so it stays out of the log.
+func (s *settings) warnOfDecision(ctx context.Context, res *Result, reading string) {
+	kind := warnFailedClosed
+	if res.Outcome == FailedOpen {
+		kind = warnFailedOpen
+	}
+	switch {
+	case !s.warner.due(kind):
+	case reading == "" && kind == warnFailedOpen:
+		s.log(ctx, "traffik: the store failed, and requests pass without a limit; bring it back, "+
+			"or deny meanwhile with WithErrorPolicy(FailClosed)", slog.Any("error", res.Err))
+	case reading == "":
+		s.log(ctx, "traffik: the store failed, and requests are denied; bring it back, "+
+			"or let them pass meanwhile with WithErrorPolicy(FailOpen)", slog.Any("error", res.Err))
+	case kind == warnFailedOpen:
+		s.log(ctx, "traffik: requests pass without a limit, because what they count by can't be found out; "+
+			"Result.Err and WithErrorFunc tell why", slog.String("reading", reading))
+	default:
+		s.log(ctx, "traffik: requests are denied, because what they count by can't be found out; "+
+			"Result.Err and WithErrorFunc tell why", slog.String("reading", reading))
+	}
+}
+
+// warnOfContention logs that a store gave up on a key.
+func (s *settings) warnOfContention(ctx context.Context, err error) {
+	if errors.Is(err, ErrContention) && s.warner.due(warnContention) {
+		s.log(ctx, "traffik: a store gave up on a key that too many change at once; count by a narrower identity, "+
+			"or keep this limit in Redis or in process", slog.Any("error", err))
+	}
+}
+
+// warnedOf holds what proxies are trusted by the throttles that have logged one to
+// slog.Default: the cure is one for all that trust the same. It grows with what an
+// application configures, not with what clients send.
+var warnedOf sync.Map
+
+// warnOfProxy logs that a forwarding header is not believed, of the convention at place
+// header, counted from 1. The header's content is anybody's text and stays out of the
+// log, as does the address of a public peer, which may be an identity.
+func (s *settings) warnOfProxy(r *Request, header uint8) {
+	if !s.warner.once(warnUntrustedProxy) {
+		return
+	}
+	if s.warner.logger == nil {
+		if _, told := warnedOf.LoadOrStore(s.identifier.trusts, true); told {
+			return
+		}
+	}
+	name := slog.String("header", string(conventions[header-1].name))
+	if peer, ok := readHop(r.RemoteAddr); ok && isPrivate(peer) {
+		s.log(r.context(), "traffik: a forwarding header from a private peer is ignored, so all clients behind that peer share one limit; "+
+			"if the peer is your proxy, name it with ClientIP(TrustedProxies(...)), or drop the header before it gets here",
+			slog.String("peer", peer.String()), name)
+		return
+	}
+	s.log(r.context(), "traffik: nearly all requests carry a forwarding header, which is ignored, so all clients behind one peer share one limit; "+
+		"if the peers are your proxies, name them with ClientIP(TrustedProxies(...)), or drop the header before it gets here", name)
 }

@@ -1,8 +1,15 @@
 package traffik
 
-// ErrorPolicy says what a throttle makes of an error: a store that failed, an
-// identity, a rate or a cost that could not be found out. A caller's cancelled
-// context is none of these: its cause is returned as it is.
+import "errors"
+
+// ErrorPolicy says what a throttle makes of an error: a store that failed, or an
+// identity, a rate or a cost that could not be found out. A deadline that passes while
+// one of them is under way is such an error, too: the store or the function was too slow.
+//
+// These are none, and returned whatever the policy: the cause of a context that had ended
+// before the call or that its caller cancelled, and an error wrapping [ErrUsage].
+//
+// What FailOpen and FailClosed decide is logged; see [WithLogger].
 type ErrorPolicy uint8
 
 const (
@@ -25,8 +32,12 @@ type PolicySetter interface {
 	ErrorPolicy(err error) ErrorPolicy
 }
 
-// storePolicy is what to do when the backend failed with err.
+// storePolicy is what to do when the backend failed with err. A wrong call is no failure of
+// the store: whoever made it is told.
 func (s *settings) storePolicy(err error) ErrorPolicy {
+	if errors.Is(err, ErrUsage) {
+		return Propagate
+	}
 	policy := s.policy(err)
 	if policy == DefaultPolicy {
 		if setter, ok := s.backend.(PolicySetter); ok {

@@ -16,9 +16,13 @@ import (
 // joined. What failed counts as charged, and is not given back again either: the
 // backend may have taken it. For verdicts on requests it is safe for concurrent use.
 func (v Verdict) Refund(ctx context.Context) error {
-	ctx, cancel := afterwards(ctx)
+	if ctx == nil {
+		return errNoContext
+	}
+	gifts := v.gifts(everywhere)
+	ctx, cancel := afterwards(ctx, allInProcess(gifts))
 	defer cancel()
-	return giveAll(ctx, v.gifts(everywhere))
+	return giveAll(ctx, gifts)
 }
 
 // RefundWithin is [Verdict.Refund] for callers that a slow store must not hold up:
@@ -28,8 +32,11 @@ func (v Verdict) Refund(ctx context.Context) error {
 // refunds of the process are under way, so that a store that hangs does not gather
 // ever more of them. A panic of a backend that may be slow is an error.
 func (v Verdict) RefundWithin(ctx context.Context, wait time.Duration) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	near, far := v.gifts(inProcess), v.gifts(remote)
-	ctx, cancel := afterwards(ctx)
+	ctx, cancel := afterwards(ctx, len(far) == 0)
 	err := giveAll(ctx, near)
 	if len(far) == 0 {
 		cancel()

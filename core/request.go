@@ -90,6 +90,9 @@ type attachment struct {
 	ofFirst    [2]charge
 	charges    int  // how many of them are used
 	judging    bool // a use is under way
+	// ignored tells that ClientIP did not believe a forwarding header which came from what
+	// looks like a proxy: the place of its convention, counted from 1.
+	ignored uint8
 }
 
 // identityMemo is the answer of one identifier.

@@ -22,8 +22,8 @@ const ownCost = -1
 // is a Result. The error is the cause of ctx's end, or an error that the policy
 // Propagate lets through. It blocks as long as the backend does.
 func (s Subject) Hit(ctx context.Context) (res Result, err error) {
-	set := s.throttle.settings.Load()
-	if s.request != nil || !set.plain || set.memory.closed.Load() || ctx.Err() != nil {
+	set := s.throttle.loaded()
+	if set == nil || ctx == nil || s.request != nil || !set.plain || set.memory.closed.Load() || ctx.Err() != nil {
 		err = set.drawOne(ctx, s.request, s.id, ownCost, false, &res)
 		return res, err
 	}
@@ -71,7 +71,13 @@ func (s Subject) Stat(ctx context.Context) (res Result, err error) {
 // as the backend does. The error is that of the identifier or the backend, or the cause
 // of ctx's end.
 func (s Subject) Reset(ctx context.Context) error {
-	set := s.throttle.settings.Load()
+	set := s.throttle.loaded()
+	if err := set.misused(ctx); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	key, err := s.key(set)
 	if errors.Is(err, Exempted) {
 		return nil
@@ -79,7 +85,12 @@ func (s Subject) Reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return set.backend.Reset(ctx, key)
+	own, cancel := set.bounded(ctx)
+	defer cancel()
+	if err = set.backend.Reset(own, key); err != nil {
+		err, _ = storeError(ctx, err)
+	}
+	return err
 }
 
 // Describe returns what the stored state means as a typed value for dashboards,
@@ -87,11 +98,17 @@ func (s Subject) Reset(ctx context.Context) error {
 // [errors.ErrUnsupported] if the backend is no [StateReader] or the strategy no
 // [Describer], or if the rate is [Unlimited].
 func (s Subject) Describe(ctx context.Context) (any, error) {
-	set := s.throttle.settings.Load()
+	set := s.throttle.loaded()
+	if err := set.misused(ctx); err != nil {
+		return nil, err
+	}
 	reader, readable := set.backend.(StateReader)
 	describer, describable := set.strategy.(Describer)
 	if !readable || !describable {
 		return nil, fmt.Errorf("traffik: describing %s on %T: %w", set.strategy.ID(), set.backend, errors.ErrUnsupported)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	key, err := s.key(set)
 	if err != nil {
@@ -104,8 +121,11 @@ func (s Subject) Describe(ctx context.Context) (any, error) {
 	if rate.IsUnlimited() {
 		return nil, fmt.Errorf("traffik: describing an unlimited rate: %w", errors.ErrUnsupported)
 	}
-	states, now, err := reader.ReadStates(ctx, []Key{key}, nil)
+	own, cancel := set.bounded(ctx)
+	defer cancel()
+	states, now, err := reader.ReadStates(own, []Key{key}, nil)
 	if err != nil {
+		err, _ = storeError(ctx, err)
 		return nil, err
 	}
 	return describer.Describe(states[0], &Draw{Rate: rate, Now: now, Class: set.classFor(s.request)}), nil
@@ -123,17 +143,23 @@ func (s Subject) key(set *settings) (Key, error) {
 // draw takes units, or with peek tells what taking them would answer, into res,
 // which is not handed up as a value: it would be copied on each step.
 func (s Subject) draw(ctx context.Context, units int64, peek bool, res *Result) error {
-	return s.throttle.settings.Load().drawOne(ctx, s.request, s.id, units, peek, res)
+	return s.throttle.loaded().drawOne(ctx, s.request, s.id, units, peek, res)
 }
 
 // drawOne is the whole way of one throttle: prepare, ask, settle.
 func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int64, peek bool, res *Result) error {
+	if err := s.misused(ctx); err != nil {
+		return err
+	}
 	c, _ := calls.Get().(*call) // the pool holds nothing else
 	defer c.release()
 	c.ops = append(c.ops[:0], Op{})
-	ask, err := s.prepare(r, id, units, peek, res, &c.ops[0])
+	ask, err := s.prepare(ctx, r, id, units, peek, res, &c.ops[0])
 	if !ask {
 		return err
+	}
+	if ctx.Err() != nil { // while the request was read
+		return context.Cause(ctx)
 	}
 	if s.counting != nil && !peek {
 		return s.hitOne(ctx, &c.ops[0], res)
@@ -141,7 +167,7 @@ func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int
 	c.out = append(c.out[:0], Decision{})
 	if peek {
 		res.cost = 0
-		err = s.backend.Peek(ctx, c.ops, c.out)
+		err = s.peek(ctx, c.ops, c.out)
 	} else {
 		err = s.backend.Take(ctx, c.ops, c.out)
 	}
@@ -156,12 +182,19 @@ func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int
 // hitOne draws op, which costs something, on a backend in process that counts in
 // place.
 func (s *settings) hitOne(ctx context.Context, op *Op, res *Result) error {
-	if err := s.memory.ready(ctx); err != nil {
-		return s.backendFailed(ctx, err, res)
+	if s.memory.closed.Load() {
+		return s.backendFailed(ctx, ErrClosed, res)
 	}
 	s.memory.hit(op.Key.ID, s.counting, op.Draw.Cost, &res.Decision)
 	res.settle(op)
 	return nil
+}
+
+// peek asks the backend for a look, for as long as a look is worth.
+func (s *settings) peek(ctx context.Context, ops []Op, out []Decision) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.backend.Peek(ctx, ops, out)
 }
 
 // call is the memory of one call of a backend, pooled because what is handed
@@ -180,19 +213,27 @@ func (c *call) release() {
 
 // prepare fills op with all that the draw needs and reports true, or finds the
 // result without a backend: exempt, unlimited, or failed under the error policy,
-// whose Propagate is the error returned.
-func (s *settings) prepare(r *Request, id string, units int64, peek bool, res *Result, op *Op) (ask bool, err error) {
+// whose Propagate is the error returned, as is the cause of an end of ctx.
+func (s *settings) prepare(ctx context.Context, r *Request, id string, units int64, peek bool, res *Result, op *Op) (ask bool, err error) {
 	res.settings = s
+	if outcome := s.passes(units, peek); outcome != Undecided {
+		res.limit, res.period = s.rate.limit, s.rate.period
+		res.pass(outcome)
+		return false, nil
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
 	if res.id, err = s.identity(r, id); err != nil {
 		if errors.Is(err, Exempted) {
 			res.pass(Exempt)
 			return false, nil
 		}
-		return false, s.requestFailed(r, err, res)
+		return false, s.requestFailed(ctx, r, readingIdentity, err, res)
 	}
 	rate, err := s.rateFor(r)
 	if err != nil {
-		return false, s.requestFailed(r, err, res)
+		return false, s.requestFailed(ctx, r, readingRate, err, res)
 	}
 	res.limit, res.period = rate.limit, rate.period
 	if rate.IsUnlimited() {
@@ -200,7 +241,7 @@ func (s *settings) prepare(r *Request, id string, units int64, peek bool, res *R
 		return false, nil
 	}
 	if res.cost, err = s.costFor(r, units); err != nil {
-		return false, s.requestFailed(r, err, res)
+		return false, s.requestFailed(ctx, r, readingCost, err, res)
 	}
 	if res.cost == 0 && !peek {
 		res.pass(Exempt)
@@ -216,6 +257,19 @@ func (s *settings) prepare(r *Request, id string, units int64, peek bool, res *R
 	return true, nil
 }
 
+// passes returns the outcome of a draw that passes whoever asks, which is found without
+// asking who: NoLimit under a fixed rate, Exempt for no units; else Undecided.
+func (s *settings) passes(units int64, peek bool) Outcome {
+	switch {
+	case s.rateOf == nil && s.rate.IsUnlimited():
+		return NoLimit
+	case peek:
+	case units == 0, units == ownCost && s.costOf == nil && s.cost == 0:
+		return Exempt
+	}
+	return Undecided
+}
+
 // pass makes r a result that no backend was asked for.
 func (r *Result) pass(outcome Outcome) {
 	r.Outcome, r.Allowed, r.cost = outcome, true, 0
@@ -226,7 +280,14 @@ func (s *settings) identity(r *Request, id string) (string, error) {
 	if r == nil {
 		return id, nil
 	}
-	return s.identifier.Identity(r)
+	name, anonymous, err := s.identifier.resolve(r)
+	if anonymous {
+		s.warnOfAnonymous(r)
+	}
+	if header := r.attached().ignored; header != 0 {
+		s.warnOfProxy(r, header)
+	}
+	return name, err
 }
 
 func (s *settings) rateFor(r *Request) (Rate, error) {
@@ -275,35 +336,49 @@ func orEmpty(r *Request) *Request {
 	return r
 }
 
+// What prepare reads from a request, for the log.
+const (
+	readingIdentity = "identity"
+	readingRate     = "rate"
+	readingCost     = "cost"
+)
+
 // requestFailed applies the policy for what could not be read from the request. When
-// a look-up ended with the context of r that is no failure: its cause is returned.
-func (s *settings) requestFailed(r *Request, err error, res *Result) error {
+// the caller of r gave up meanwhile that is no failure: the cause is returned. A deadline
+// that passed is one.
+func (s *settings) requestFailed(ctx context.Context, r *Request, reading string, err error, res *Result) error {
 	if r != nil {
-		if ctx := r.context(); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return context.Cause(ctx)
+		own := r.context()
+		if ended := own.Err(); ended != nil && !errors.Is(ended, context.DeadlineExceeded) {
+			return context.Cause(own)
 		}
 	}
-	return s.failed(s.requestPolicy(err), err, res)
+	return s.failed(ctx, s.requestPolicy(err), reading, err, res)
 }
 
-// backendFailed applies the policy for a store that failed. When the caller's
-// own context ended that is no failure: its cause is returned.
+// backendFailed applies the policy for a store that failed. When the caller gave up
+// meanwhile that is no failure: the cause is returned.
 func (s *settings) backendFailed(ctx context.Context, err error, res *Result) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	err, callersEnd := storeError(ctx, err)
+	if callersEnd {
+		return err
 	}
-	return s.failed(s.storePolicy(err), err, res)
+	return s.failed(ctx, s.storePolicy(err), "", err, res)
 }
 
-func (s *settings) failed(policy ErrorPolicy, err error, res *Result) error {
+// failed makes res the result of err under policy, and logs it. Reading is what of the
+// request could not be read, "" if it is the store that failed.
+func (s *settings) failed(ctx context.Context, policy ErrorPolicy, reading string, err error, res *Result) error {
 	res.cost = 0
 	if s.reportOnly {
 		policy = FailOpen // a throttle that only reports stops nobody
 	}
+	s.warnOfContention(ctx, err)
 	if policy == Propagate {
 		res.Err = err
 		return err
 	}
 	res.fail(policy, err)
+	s.warnOfDecision(ctx, res, reading)
 	return nil
 }

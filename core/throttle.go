@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // RateFunc finds the rate for a request: by plan, tenant or route. It must be
@@ -112,8 +111,22 @@ func (s *settings) setRate(rate any) {
 	}
 }
 
+// loaded returns what t knows, nil if t is nil or zero.
+func (t *Throttle) loaded() *settings {
+	if t == nil {
+		return nil
+	}
+	return t.settings.Load()
+}
+
 // UID returns the name given to [New].
-func (t *Throttle) UID() string { return t.settings.Load().uid }
+func (t *Throttle) UID() string {
+	set := t.loaded()
+	if set == nil {
+		panic(errNoThrottle.Error())
+	}
+	return set.uid
+}
 
 // For returns the throttle as it applies to a request. The Request is not
 // changed except for what is remembered in it. Of a nil one nothing is known.
@@ -136,6 +149,9 @@ func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id
 // ctx's end, with its own bound of five seconds. The error wraps [ErrUsage] for an n below 0 or above
 // the cost of res, or a result of another throttle; else the backend's.
 func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
+	if err := t.loaded().misused(ctx); err != nil {
+		return err
+	}
 	switch {
 	case n < 0 || n > res.cost && res.charged():
 		return fmt.Errorf("%w: Refund of %d units; accepted is 0 to the %d that were taken", ErrUsage, n, res.cost)
@@ -144,25 +160,19 @@ func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 	case n == 0 || !res.charged():
 		return nil
 	}
-	ctx, cancel := afterwards(ctx)
+	ctx, cancel := afterwards(ctx, res.settings.memory != nil)
 	defer cancel()
 	_, err := res.giveBack(ctx, n)
 	return err
-}
-
-// afterwardsTimeout bounds calls that finish a request's business once the
-// request itself may be gone.
-const afterwardsTimeout = 5 * time.Second
-
-// afterwards is the context of such calls.
-func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), afterwardsTimeout)
 }
 
 // giveBack gives n units back that r took, and returns how the key stands then.
 func (r *Result) giveBack(ctx context.Context, n int64) (Decision, error) {
 	ops, out := []Op{r.op(-n)}, make([]Decision, 1)
 	err := r.settings.backend.Take(ctx, ops, out)
+	if err != nil {
+		err, _ = storeError(ctx, err)
+	}
 	return out[0], err
 }
 

@@ -17,18 +17,21 @@ import (
 // configuration errors, kept.
 func Together(ids ...*Identifier) *Identifier {
 	ids = slices.Clone(ids)
-	id := &Identifier{scheme: "together", err: checkParts("Together", ids)}
+	id := &Identifier{scheme: "together", trusts: trustsOf(ids), err: checkParts("Together", ids)}
 	if id.err != nil {
 		return id
 	}
 	id.compose = func(r *Request) (string, error) {
 		var room [128]byte
-		joined := room[:0]
+		joined, absent := room[:0], 0
 		for i, part := range ids {
 			name, err := part.answer(r)
 			switch {
 			case err != nil && errors.Is(err, ErrAbsent):
 				name = part.anonymous()
+				absent++
+			case err == errAllAbsent: //nolint:errorlint // this very value
+				absent++
 			case err != nil:
 				return "", err
 			}
@@ -36,6 +39,9 @@ func Together(ids ...*Identifier) *Identifier {
 				joined = append(joined, '+')
 			}
 			joined = append(joined, name...)
+		}
+		if absent == len(ids) {
+			return string(joined), errAllAbsent
 		}
 		return string(joined), nil
 	}

@@ -146,7 +146,7 @@ func TestSlowEndsWithTheContext(t *testing.T) {
 		}
 		slow := traffiktest.Break(memory)
 		slow.Slow(time.Hour)
-		limit := traffik.MustNew("slow", "5/h", traffik.WithBackend(slow))
+		limit := traffik.MustNew("slow", "5/h", traffik.WithBackend(slow), traffik.WithErrorPolicy(traffik.Propagate))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
