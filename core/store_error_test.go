@@ -284,14 +284,14 @@ func TestCallsOnAHungStoreAreBounded(t *testing.T) {
 		faulty.Slow(time.Hour)
 		describe := func(ctx context.Context) error { _, err := throttle.Key("k").Describe(ctx); return err }
 		for name, call := range map[string]func(context.Context) error{
-			"Refund":       func(ctx context.Context) error { return throttle.Refund(ctx, res, 1) },
-			"Reset":        throttle.Key("k").Reset,
-			"gate's Reset": gate.Key("k").Reset,
-			"Describe":     describe,
-			"Stat":         func(ctx context.Context) error { _, err := throttle.Key("k").Stat(ctx); return err },
-			"Check":        func(ctx context.Context) error { _, err := throttle.Key("k").Check(ctx, 1); return err },
-			"gate's Stat":  func(ctx context.Context) error { _, err := gate.Key("k").Stat(ctx); return err },
-			"gate's Check": func(ctx context.Context) error { _, err := gate.Key("k").Check(ctx, 1); return err },
+			"Refund":         func(ctx context.Context) error { return throttle.Refund(ctx, res, 1) },
+			"Reset":          throttle.Key("k").Reset,
+			"gate's Reset":   gate.Key("k").Reset,
+			"Describe":       describe,
+			"Stat":           func(ctx context.Context) error { _, err := throttle.Key("k").Stat(ctx); return err },
+			"Check":          func(ctx context.Context) error { _, err := throttle.Key("k").Check(ctx, 1); return err },
+			"gate's Stat":    func(ctx context.Context) error { _, err := gate.Key("k").Stat(ctx); return err },
+			"gate's Check":   func(ctx context.Context) error { _, err := gate.Key("k").Check(ctx, 1); return err },
 			"Verdict.Refund": func(ctx context.Context) error { return v.Refund(ctx) },
 		} {
 			start := time.Now()

@@ -22,8 +22,9 @@ func OnDenied(answer func(w http.ResponseWriter, r *http.Request, v traffik.Verd
 }
 
 // OnError answers requests that could not be judged: errors under the policy
-// Propagate, and the cause of the end of the request's context. The default is
-// 503 with a problem+json body. A nil handler keeps it.
+// Propagate, and the cause of a deadline of the request's context that had passed before.
+// The default is 503 with a problem+json body. A nil handler keeps it. It is not called
+// where the client is gone: an access log finds status 499 then, and no body is written.
 func OnError(answer func(w http.ResponseWriter, r *http.Request, err error)) Option {
 	return httptraffik.OnError(answer)
 }

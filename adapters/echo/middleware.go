@@ -38,9 +38,10 @@ func OnDenied(answer func(c echo.Context, v traffik.Verdict) error) Option {
 }
 
 // OnError answers requests that could not be judged: errors under the policy
-// Propagate, and the cause of the end of the request's context. By default
-// echo's HTTPErrorHandler gets an *echo.HTTPError with status 503 that wraps
-// the error. A nil handler keeps the default.
+// Propagate, and the cause of a deadline of the request's context that had passed before. By
+// default echo's HTTPErrorHandler gets an *echo.HTTPError with status 503 that wraps
+// the error. A nil handler keeps the default. Where the client is gone neither is called:
+// an access log finds status 499 then, and no body is written.
 func OnError(answer func(c echo.Context, err error) error) Option {
 	return optionFunc(func(m *middleware) { m.onError = answer })
 }
@@ -151,7 +152,10 @@ func answerError(c echo.Context, err error) {
 }
 
 func (m *middleware) fail(c echo.Context, err error) error {
-	if m.onError != nil {
+	switch {
+	case httptraffik.ClientGone(c.Request().Context()):
+		return c.NoContent(httptraffik.StatusClientGone)
+	case m.onError != nil:
 		return m.onError(c, err)
 	}
 	return echo.NewHTTPError(http.StatusServiceUnavailable).SetInternal(fmt.Errorf("traffikecho: %w", err))

@@ -34,9 +34,11 @@ func OnDenied(answer func(c *gin.Context, v traffik.Verdict)) Option {
 }
 
 // OnError answers requests that could not be judged: errors under the policy
-// Propagate, and the cause of the end of the request's context. The default is
-// 503 with a problem+json body. The error is among c.Errors either way, and the
-// chain is aborted afterwards. A nil handler keeps the default.
+// Propagate, and the cause of a deadline of the request's context that had passed before.
+// The default is 503 with a problem+json body. The error is among c.Errors either way, and
+// the chain is aborted afterwards. A nil handler keeps the default. Where the client is gone
+// it is not called, c.Errors stays as it is, and the chain is aborted with status 499, which
+// access logs find.
 func OnError(answer func(c *gin.Context, err error)) Option {
 	return optionFunc(func(m *middleware) { m.onError = answer })
 }
@@ -141,6 +143,10 @@ func (m *middleware) pass(c *gin.Context, v traffik.Verdict) {
 }
 
 func (m *middleware) fail(c *gin.Context, req *traffik.Request, err error) {
+	if httptraffik.ClientGone(c.Request.Context()) {
+		c.AbortWithStatus(httptraffik.StatusClientGone)
+		return
+	}
 	c.Abort()
 	_ = c.Error(err)
 	if m.onError != nil {

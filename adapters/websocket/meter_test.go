@@ -91,15 +91,15 @@ func TestAllowEndsWithItsContext(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		meter := traffikws.NewMeter(peer(), traffik.MustNew("slow", "1/h", traffik.WithBackend(slow{memory})))
+		meter := traffikws.NewMeter(peer(), traffik.MustNew("slow", "1/h", traffik.WithBackend(slow{memory}), traffik.WithErrorPolicy(traffik.Propagate)))
 		go func() { _, _ = meter.Allow(t.Context(), traffikws.Message{Type: 1}) }()
 		synctest.Wait()
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err = meter.Allow(ctx, traffikws.Message{Type: 1})
-		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took != time.Second {
-			t.Errorf("error %v after %v, want the end of the context after a second", err, took)
+		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, traffik.ErrBackend) || took != time.Second {
+			t.Errorf("error %v after %v, want a failure of the store at the deadline, after a second", err, took)
 		}
 		time.Sleep(2 * time.Hour) //nolint:forbidigo // until the first has ended
 	})
@@ -122,8 +122,8 @@ func TestLimitIsChosenOnce(t *testing.T) {
 	})
 }
 
-// A message whose charge was interrupted by the end of the read's context is the
-// next one's, in every mode.
+// A message whose charge was interrupted by the caller of the read is the next one's, in
+// every mode.
 func TestInterruptedCharge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -133,13 +133,52 @@ func TestInterruptedCharge(t *testing.T) {
 		}
 		limit := traffik.MustNew("slow", "9/h", traffik.WithBackend(slow{memory}))
 		conn := traffikws.Wrap(&script{inbound: strings.Fields("a b")}, peer(), limit)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, _, err := conn.Read(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if _, _, err := conn.Read(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v, want the end of the context", err)
 		}
 		if _, data, err := conn.Read(t.Context()); err != nil || string(data) != "a" {
 			t.Errorf("read %q, %v; want the message that was not decided on", data, err)
 		}
 	})
+}
+
+// A deadline that passes while the store is asked is the store's failure: the error policy
+// decides on the message, and one that it doesn't decide on is the next read's.
+func TestDeadlineOfAReadAtTheStore(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		opts []traffik.Option
+		want string // that is read, "" for the store's error
+	}{
+		"default":     {nil, "a"},
+		"report only": {[]traffik.Option{traffik.WithReportOnly(), traffik.WithErrorPolicy(traffik.FailClosed)}, "a"},
+		"propagate":   {[]traffik.Option{traffik.WithErrorPolicy(traffik.Propagate)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				memory, err := traffik.NewMemory()
+				if err != nil {
+					t.Fatal(err)
+				}
+				limit := traffik.MustNew("slow", "9/h", append(c.opts, traffik.WithBackend(slow{memory}))...)
+				conn := traffikws.Wrap(&script{inbound: strings.Fields("a b")}, peer(), limit)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_, data, err := conn.Read(ctx)
+				if failed := errors.Is(err, traffik.ErrBackend) && errors.Is(err, context.DeadlineExceeded); failed != (c.want == "") || !failed && string(data) != c.want {
+					t.Errorf("read %q, %v; want %q, or the failure of the store", data, err, c.want)
+				}
+				want := "b"
+				if c.want == "" {
+					want = "a" // which was not decided on
+				}
+				if _, data, err := conn.Read(t.Context()); err != nil || string(data) != want {
+					t.Errorf("then read %q, %v; want %q", data, err, want)
+				}
+			})
+		})
+	}
 }

@@ -10,9 +10,19 @@ import (
 )
 
 // StatusClientGone is what [CountOnly] is asked about a request whose client was
-// gone before the handler had written anything. No client ever sees it. A deadline
-// is no such end: its client still waits, and the request counts as 503.
+// gone before the handler had written anything, and what an access log finds where the
+// client left before the limit was known or while it was held. No client ever sees it. A
+// deadline is no such end: its client still waits, and the request counts as 503.
 const StatusClientGone = 499
+
+// ClientGone reports whether a request with the context ctx has nobody left to answer: its
+// client hung up, or the context was cancelled otherwise. Adapters answer the errors of
+// [Guard.Check] with [StatusClientGone] and nothing else then, since that is no failure of
+// the server.
+func ClientGone(ctx context.Context) bool {
+	err := ctx.Err()
+	return err != nil && !errors.Is(err, context.DeadlineExceeded)
+}
 
 // Ending is how a handler came to its end.
 type Ending struct {
@@ -45,10 +55,10 @@ func (e Ending) status(ctx context.Context) int {
 // was written. On a deadline the client gets what its owner says, and 503 is what
 // net/http's TimeoutHandler says, as does echo's ContextTimeout; chi's Timeout says 504.
 func ended(ctx context.Context) int {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return http.StatusServiceUnavailable
+	if ClientGone(ctx) {
+		return StatusClientGone
 	}
-	return StatusClientGone
+	return http.StatusServiceUnavailable
 }
 
 // RefundPatience is how long a response waits at most for its charge to be given
