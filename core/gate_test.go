@@ -247,7 +247,7 @@ func TestUseAfterADenial(t *testing.T) {
 	t.Parallel()
 	m, _ := newTestMemory(t)
 	wide := newNamed(t, "wide", "5/h", WithBackend(m), WithIdentifier(Shared()))
-	narrow := newNamed(t, "narrow", "1/h", WithBackend(m), WithIdentifier(Shared()), WithCost(2))
+	narrow := newNamed(t, "narrow", "1/h", WithBackend(m), WithIdentifier(Shared()), WithCostFunc(func(*Request) (int64, error) { return 2, nil }))
 	r := &Request{}
 	denied, err := All(wide, narrow).Admit(t.Context(), r)
 	if err != nil || denied.Allowed() {

@@ -86,7 +86,7 @@ func TestRetryAfterIsAtLeastOneAndAbsentForNever(t *testing.T) {
 	m, _ := newTestMemory(t)
 	soon := newNamed(t, "soon", "10000/s", WithBackend(m), WithStrategy(GCRA{}))
 	wantHeader(t, answer(t, soon, 2, "GET").header, "Retry-After", "1")
-	never := newNamed(t, "never", "5/min", WithBackend(m), WithCost(6))
+	never := newNamed(t, "never", "5/min", WithBackend(m), WithCostFunc(func(*Request) (int64, error) { return 6, nil }))
 	res := answer(t, never, 1, "GET")
 	wantHeader(t, res.header, "Retry-After", "")
 	if res.status != 429 {

@@ -106,8 +106,9 @@ func WithIdentifier(identifier *Identifier) Option {
 }
 
 // WithCost sets how many units one hit takes, 0 to 2^53; the default is 1. With 0 every
-// request passes untouched. A cost above the capacity of the strategy can never
-// be admitted; mind that [GCRA] has a capacity of 1 unless Burst says otherwise.
+// request passes untouched, and its identity is not asked. [New] refuses a cost that the
+// strategy can never admit at a fixed rate, whatever the class; mind that [GCRA] has a
+// capacity of 1 unless Burst says otherwise.
 func WithCost(units int64) Option {
 	return optionFunc(func(s *settings) {
 		if units < 0 || units > MaxUnits {
@@ -209,6 +210,7 @@ func (s *settings) complete() error {
 	}
 	if len(s.errs) == 0 {
 		s.checkStateSize()
+		s.checkCost()
 	}
 	if err := errors.Join(s.errs...); err != nil {
 		return fmt.Errorf("throttle %q: %w", s.uid, err)

@@ -136,7 +136,7 @@ func TestRefundAsksEachBackendOnce(t *testing.T) {
 	}
 
 	store, closed := traffiktest.Record(newMemory(t)), newMemory(t)
-	full := traffik.MustNew("full", "1/h", traffik.WithBackend(closed), traffik.WithCost(2))
+	full := traffik.MustNew("full", "1/h", traffik.WithBackend(closed), costs(2))
 	limits := []traffik.Limiter{
 		traffik.MustNew("a", "9/h", traffik.WithBackend(store)), traffik.MustNew("b", "9/h", traffik.WithBackend(store)), full,
 	}
@@ -321,7 +321,7 @@ func TestRefundsKeepTheClass(t *testing.T) {
 	}
 	want("after a verdict's", 5, 2)
 
-	closed := traffik.MustNew("closed", "1/d", traffik.WithBackend(memory()), traffik.WithCost(2))
+	closed := traffik.MustNew("closed", "1/d", traffik.WithBackend(memory()), costs(2))
 	if v, err := traffik.All(throttle, closed).Admit(t.Context(), critical()); err != nil || v.Allowed() {
 		t.Fatalf("%+v, %v; want a denial by the second backend", v.Results(), err)
 	}
@@ -472,4 +472,9 @@ func TestRefundThatFailedInPart(t *testing.T) {
 	if got := v.Results()[1].Outcome; got != traffik.Admitted {
 		t.Errorf("what was not given back is %v, want Admitted", got)
 	}
+}
+
+// costs makes each hit cost units, more than the limit if need be.
+func costs(units int64) traffik.Option {
+	return traffik.WithCostFunc(func(*traffik.Request) (int64, error) { return units, nil })
 }

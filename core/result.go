@@ -76,6 +76,16 @@ func (r Result) UID() string {
 	return r.settings.uid
 }
 
+// Identity returns the identity that was counted, as [Identifier.Identity] makes it or as
+// it was given to [Throttle.Key], for a look or a Reset by [Throttle.Key]. It is "" unless
+// Counted: for exempt and unlimited requests and for those that an error policy decided.
+func (r Result) Identity() string {
+	if !r.Counted() {
+		return ""
+	}
+	return r.id
+}
+
 // Rate returns the rate that applied, the zero Rate if none was asked for.
 func (r Result) Rate() Rate {
 	switch {

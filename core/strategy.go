@@ -25,7 +25,7 @@ package traffik
 //  10. A change of rate or parameters takes effect on live keys at once and
 //     hands out no fresh quota.
 //
-// A strategy may also implement [Validator], [Describer] and [StateSizer].
+// A strategy may also implement [Validator], [Describer], [StateSizer] and [Classer].
 type Strategy interface {
 	// ID names algorithm and state layout with its version, as
 	// "token_bucket.1". It is read once, by New. Burst, capacity and rate are
@@ -58,6 +58,13 @@ type Validator interface {
 // or [BucketInfo]. It charges nothing.
 type Describer interface {
 	Describe(state []byte, d *Draw) any
+}
+
+// Classer is an optional power of a [Strategy] whose capacity depends on [Draw.Class]: the
+// classes that it tells apart. With it New refuses a fixed cost that fits no class; without
+// it New can't tell, and accepts any cost beside [WithClass].
+type Classer interface {
+	Classes() []string
 }
 
 // StateSizer is an optional power of a [Strategy]: the largest state it can

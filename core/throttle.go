@@ -132,12 +132,18 @@ func (t *Throttle) UID() string {
 // changed except for what is remembered in it. Of a nil one nothing is known.
 func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request: orEmpty(r)} }
 
-// Key returns the throttle as it applies to an identity that the application
-// names, as "user:42". Identifiers make identities of the form "scheme:value",
-// and Key addresses the same counters: use [IdentityOf] to build one from text
-// that a client chose. Any text is accepted; "" is a counter like others. Functions of
-// the request are called with an empty one, and what they can't tell is decided by the
-// error policy: look at Outcome and Err to tell a failure from a denial.
+// Key returns the throttle as it applies to an identity that the application names. Any
+// text is accepted; "" is a counter like others.
+//
+// Identifiers make identities of the form "scheme:value", such as "ip:192.0.2.1" or
+// "user:alice", and Key addresses the same counters if it is given the same text: the
+// counter of alice under ByValue("user") is Key("value.user:alice"), and Key("alice") is
+// another. Take the text from [Result.Identity] or [Identifier.Identity], or build it with
+// [IdentityOf], which escapes and hashes as identifiers do; do so with all text that a client
+// chose.
+//
+// Functions of the request are called with an empty one, and what they can't tell is
+// decided by the error policy: look at Outcome and Err to tell a failure from a denial.
 func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id: identity} }
 
 // Refund gives n of the units back that res took, on the backend, key and rate

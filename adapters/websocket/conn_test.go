@@ -218,7 +218,7 @@ func TestNoticeOfAStoreThatFailsInBetween(t *testing.T) {
 func TestNoticeWithoutAWait(t *testing.T) {
 	t.Parallel()
 	styles(t, func(t *testing.T, wrap func(*script, traffik.Limiter, ...traffikws.Option) func() (string, error)) {
-		limit, _ := newLimit(t, "2/10s", traffik.WithCost(3))
+		limit, _ := newLimit(t, "2/10s", costs(3))
 		s := &script{inbound: []string{"a"}}
 		if got, _ := readAll(wrap(s, limit)); len(got) != 0 {
 			t.Errorf("delivered %q, want nothing", got)

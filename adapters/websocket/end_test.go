@@ -143,7 +143,7 @@ func TestDenialsAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := traffik.MustNew("slow", "1/h", traffik.WithCost(2), traffik.WithBackend(slow{memory}))
+		out := traffik.MustNew("slow", "1/h", costs(2), traffik.WithBackend(slow{memory}))
 		p := newTalker()
 		conn := traffikws.WrapMessages(p, peer(), out, traffikws.WithOutbound(out, traffikws.Close()))
 		var writers sync.WaitGroup

@@ -111,7 +111,7 @@ func TestAdmittedAfterTheEnd(t *testing.T) {
 				var calls map[string]func() error
 				backend := &contested{memory, 0, new(int), func() { _ = calls[c.meantime]() }}
 				admits := traffik.MustNew("admits", "9/h", traffik.WithBackend(backend))
-				denies := realLimit(t, "1/h", traffik.WithCost(2))
+				denies := realLimit(t, "1/h", costs(2))
 				limits := map[string]traffik.Limiter{"read": denies, "write": denies}
 				limits[c.call] = admits
 				s := &closing{script: script{inbound: []string{"a"}}}
@@ -164,7 +164,7 @@ func TestWritesBrokenByTheEnd(t *testing.T) {
 			t.Run(broken+" "+style, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					limit, out := realLimit(t, "1/h", traffik.WithCost(2)), realLimit(t, "1/h", traffik.WithCost(c.outCost))
+					limit, out := realLimit(t, "1/h", costs(2)), realLimit(t, "1/h", costs(c.outCost))
 					b := &breaking{closing{script: script{inbound: []string{"a"}}}}
 					opts := []traffikws.Option{
 						traffikws.WithMode(c.in), traffikws.WithOutbound(out, c.out),
@@ -234,7 +234,7 @@ func TestAdmittedAfterTheAnswer(t *testing.T) {
 		limit := traffik.MustNew("limit", "1/s", traffik.WithBackend(backend), traffik.WithStrategy(traffik.GCRA{}))
 		a := answering{newPipe(), make(chan struct{})}
 		go func() { a.messages <- "a"; a.messages <- "b" }()
-		conn = traffikws.Wrap(a, peer(), limit, traffikws.WithMode(traffikws.Delay(0)), traffikws.WithOutbound(realLimit(t, "1/h", traffik.WithCost(2)), traffikws.Close()))
+		conn = traffikws.Wrap(a, peer(), limit, traffikws.WithMode(traffikws.Delay(0)), traffikws.WithOutbound(realLimit(t, "1/h", costs(2)), traffikws.Close()))
 		got, err := deliveries(t, conn)
 		if !errors.As(err, new(*traffikws.DeniedError)) || !slices.Equal(got, []string{"a@0s"}) {
 			t.Errorf("delivered %q, error %v; want the first message alone", got, err)
@@ -272,9 +272,9 @@ func TestWriteInTheStoreAtTheEnd(t *testing.T) {
 				store.Slow(time.Second)
 				time.AfterFunc(time.Millisecond, func() { store.Slow(0) }) // not what gives back
 				store.Fail(c.fail)
-				out := traffik.MustNew("out", "1/h", traffik.WithBackend(store), traffik.WithCost(c.cost), traffik.WithErrorPolicy(traffik.Propagate))
+				out := traffik.MustNew("out", "1/h", traffik.WithBackend(store), costs(c.cost), traffik.WithErrorPolicy(traffik.Propagate))
 				s := slowlyClosing{newPipe(), 4 * time.Second}
-				conn := traffikws.Wrap(s, peer(), realLimit(t, "1/h", traffik.WithCost(2)), traffikws.WithMode(traffikws.Close()), traffikws.WithOutbound(out, c.mode))
+				conn := traffikws.Wrap(s, peer(), realLimit(t, "1/h", costs(2)), traffikws.WithMode(traffikws.Close()), traffikws.WithOutbound(out, c.mode))
 				go func() {
 					s.messages <- "over the limit"
 				}()
@@ -341,7 +341,7 @@ func TestDrain(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				d := &draining{sent: make(chan struct{})}
-				limit := realLimit(t, "1/h", traffik.WithCost(2))
+				limit := realLimit(t, "1/h", costs(2))
 				conn := traffikws.WrapMessages(d, peer(), limit, traffikws.WithMode(c.in), traffikws.WithOutbound(limit, c.out))
 				d.ping = func() error { return conn.WriteControl(10, nil, time.Time{}) }
 				start := time.Now()

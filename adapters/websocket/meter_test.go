@@ -182,3 +182,8 @@ func TestDeadlineOfAReadAtTheStore(t *testing.T) {
 		})
 	}
 }
+
+// costs makes each message cost units, more than the limit if need be.
+func costs(units int64) traffik.Option {
+	return traffik.WithCostFunc(func(*traffik.Request) (int64, error) { return units, nil })
+}

@@ -77,7 +77,7 @@ func TestNoticesOfTwoLimits(t *testing.T) {
 		t.Run(fmt.Sprint("joined ", joined), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				limits := map[string]traffik.Limiter{"never": realLimit(t, "1/h", traffik.WithCost(2))}
+				limits := map[string]traffik.Limiter{"never": realLimit(t, "1/h", costs(2))}
 				for name, rate := range map[string]string{"hour": "1/h", "minute": "1/m"} {
 					backend, err := traffik.NewMemory()
 					if err != nil {

@@ -76,6 +76,9 @@ func levelOf(class string) int {
 	return 1
 }
 
+// Classes implements [traffik.Classer].
+func (Priority) Classes() []string { return []string{Low, Normal, High, Critical} }
+
 // Decide implements [traffik.Strategy].
 func (s Priority) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
 	c, level, ceilings := readLevels(state, d), levelOf(d.Class), s.ceilings(d.Rate)

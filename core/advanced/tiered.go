@@ -2,6 +2,8 @@ package advanced
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
@@ -29,6 +31,9 @@ func (Tiered) ID() string { return "tiered.1" }
 
 // MaxStateBytes implements [traffik.StateSizer].
 func (Tiered) MaxStateBytes(traffik.Rate) int { return windowCountBytes }
+
+// Classes implements [traffik.Classer]: the tiers, sorted.
+func (s Tiered) Classes() []string { return slices.Sorted(maps.Keys(s.Tiers)) }
 
 // Decide implements [traffik.Strategy].
 func (s Tiered) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
