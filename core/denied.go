@@ -37,7 +37,7 @@ func (v Verdict) Status() int {
 // 429 or 503 with an application/problem+json body (RFC 9457). Headers are
 // expected to be written. Without a Writer it does nothing.
 func (r *Request) WriteDenied(v Verdict) {
-	if r.Writer == nil {
+	if r == nil || r.Writer == nil {
 		return
 	}
 	for i := range v.results {
@@ -52,7 +52,7 @@ func (r *Request) WriteDenied(v Verdict) {
 // WriteUnavailable answers a request that could not be judged at all with 503
 // and a problem+json body. Without a Writer it does nothing.
 func (r *Request) WriteUnavailable() {
-	if r.Writer != nil {
+	if r != nil && r.Writer != nil {
 		r.writeProblem(unavailable)
 	}
 }
@@ -116,6 +116,6 @@ func (v Verdict) problem() problem {
 // section "CORS-preflight request"). A preflight has no body: what claims to be one
 // and brings a body is for a handler that takes any method.
 func (r *Request) IsPreflight() bool {
-	return r.Method == http.MethodOptions && !r.HasBody && r.Header.Get("Origin") != "" &&
+	return r != nil && r.Method == http.MethodOptions && !r.HasBody && r.Header.Get("Origin") != "" &&
 		r.Header.Get("Access-Control-Request-Method") != ""
 }

@@ -117,7 +117,7 @@ func setAll(h http.Header, names *[3]string, numbers [3]int64) {
 // outer use wrote and leaves all other headers alone. Without a Writer it does
 // nothing.
 func (r *Request) WriteHeaders() {
-	if r.Writer == nil {
+	if r == nil || r.Writer == nil {
 		return
 	}
 	h := r.Writer.Header()

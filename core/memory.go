@@ -198,6 +198,9 @@ func (m *Memory) run(ctx context.Context, ops []Op, counts []*counting, out []De
 
 // ready reports why nothing may be drawn: the backend is closed or ctx ended.
 func (m *Memory) ready(ctx context.Context) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	if m.closed.Load() {
 		return ErrClosed
 	}

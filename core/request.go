@@ -9,7 +9,8 @@ import (
 // request, one connection or one message. Adapters fill it; everything right of
 // them reads it. Its fields are not changed after it has been handed over, and
 // it is not used again for another request: it remembers who asked and how that
-// was judged. A Request belongs to one goroutine at a time.
+// was judged. A Request belongs to one goroutine at a time. Of a nil Request nothing is
+// known, and it has no Writer.
 type Request struct {
 	// Context is the native request's context; nil means context.Background.
 	// It is here for identifiers and functions of the application; calls such
@@ -71,6 +72,7 @@ type Detacher interface {
 // Pattern returns the pattern that matched, from Route or from a Source that is
 // a [Router], "" if neither knows it.
 func (r *Request) Pattern() string {
+	r = orEmpty(r)
 	if r.Route != "" {
 		return r.Route
 	}
@@ -111,7 +113,7 @@ type identityMemo struct {
 // a throttle that was charged already is not charged twice. Adapters call it
 // for a nested use. A nil outer is ignored.
 func (r *Request) Continue(outer *Request) {
-	if outer != nil {
+	if r != nil && outer != nil {
 		r.shared = outer.attached()
 	}
 }
@@ -122,6 +124,7 @@ func (r *Request) Continue(outer *Request) {
 // its Source is that of r as it stands; see [Detacher]. Its Context has the values of
 // that of r and does not end with it. Call it while the request is being served.
 func (r *Request) Detach() *Request {
+	r = orEmpty(r)
 	d := &Request{
 		Context: endless(r.Context), Method: r.Method, Path: r.Path, RawQuery: r.RawQuery, HasBody: r.HasBody, Host: r.Host,
 		Route: r.Route, RemoteAddr: r.RemoteAddr, Header: r.Header, Source: r.Source,
@@ -151,11 +154,15 @@ func endless(ctx context.Context) context.Context {
 // holds for this use of r alone: nested uses and detached copies ask again. It is
 // called by what hands out a thing that belongs to one use only, such as one
 // message of a connection. Elsewhere it does nothing.
-func (r *Request) Provisional() { r.provisional = true }
+func (r *Request) Provisional() {
+	if r != nil {
+		r.provisional = true
+	}
+}
 
 // Verdict returns how the request was judged so far, by all throttles it has
 // passed.
-func (r *Request) Verdict() Verdict { return r.attached().verdict }
+func (r *Request) Verdict() Verdict { return orEmpty(r).attached().verdict }
 
 func (r *Request) attached() *attachment {
 	if r.shared == nil {

@@ -162,7 +162,7 @@ func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 	case n < 0 || n > res.cost && res.charged():
 		return fmt.Errorf("%w: Refund of %d units; accepted is 0 to the %d that were taken", ErrUsage, n, res.cost)
 	case res.settings == nil || res.settings.owner != t:
-		return fmt.Errorf("%w: Refund on throttle %q of a result of %q", ErrUsage, t.UID(), res.UID())
+		return fmt.Errorf("%w: Refund on throttle %q of a result of %q; give one of its own", ErrUsage, t.UID(), res.UID())
 	case n == 0 || !res.charged():
 		return nil
 	}

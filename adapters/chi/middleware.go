@@ -58,6 +58,9 @@ func New(limit traffik.Limiter, opts ...Option) func(http.Handler) http.Handler 
 // parameters are those of chi, identities that middleware has found are known, and
 // nothing is charged yet. Its context has the values of r's and does not end with it.
 func Detach(r *http.Request) *traffik.Request {
+	if r == nil {
+		panic("traffikchi: the request is nil; give the one that the handler was given")
+	}
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	e := httptraffik.Begin(nil, r)
 	new(mounts).convert(e, r)

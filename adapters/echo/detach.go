@@ -21,6 +21,7 @@ import (
 //
 //	conn := traffikws.Wrap(ws, traffikecho.Detach(c, "user"), messages)
 func Detach(c echo.Context, keys ...string) *traffik.Request {
+	mustContext(c)
 	e := httptraffik.Begin(nil, c.Request().WithContext(context.WithoutCancel(c.Request().Context())))
 	e.Request.Route, e.Request.Source = c.Path(), detach(c, keys)
 	return e.Request.Detach()

@@ -236,12 +236,22 @@ func (e *DeniedError) Error() string {
 // have, [OnDenied] and [ByErrorHandler] included. An error of these goes to echo's
 // HTTPErrorHandler. It reports whether it did; a request that is within its limits
 // is left alone.
-func Deny(c echo.Context) bool { return httptraffik.Deny(c.Response(), c.Request()) }
+func Deny(c echo.Context) bool {
+	mustContext(c)
+	return httptraffik.Deny(c.Response(), c.Request())
+}
 
 // VerdictFrom returns how the request was judged by all middleware it has
 // passed, the zero Verdict if by none.
 func VerdictFrom(c echo.Context) traffik.Verdict {
+	mustContext(c)
 	return httptraffik.VerdictFrom(c.Request().Context())
+}
+
+func mustContext(c echo.Context) {
+	if c == nil || c.Request() == nil {
+		panic("traffikecho: the context is nil or has no request; give the one that the handler was given")
+	}
 }
 
 // exchange is also the source of path parameters and of the keys set on the

@@ -17,6 +17,7 @@ import (
 //
 //	conn := traffikws.Wrap(ws, traffikgin.Detach(c), messages)
 func Detach(c *gin.Context) *traffik.Request {
+	mustContext(c)
 	e := httptraffik.Begin(nil, c.Request.WithContext(context.WithoutCancel(c.Request.Context())))
 	e.Request.Route = c.FullPath()
 	e.Request.Source = live{source{c}}

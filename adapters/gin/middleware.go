@@ -168,13 +168,21 @@ func (m *middleware) deny(c *gin.Context, req *traffik.Request, v traffik.Verdic
 // VerdictFrom returns how the request was judged by all middleware it has
 // passed, the zero Verdict if by none.
 func VerdictFrom(c *gin.Context) traffik.Verdict {
+	mustContext(c)
 	return httptraffik.VerdictFrom(c.Request.Context())
+}
+
+func mustContext(c *gin.Context) {
+	if c == nil || c.Request == nil {
+		panic("traffikgin: the context is nil or has no request; give the one that the handler was given")
+	}
 }
 
 // Deny answers a request that [PassOn] has handed on, as the middleware would have,
 // [OnDenied] included, and aborts the chain. It reports whether it did; a request
 // that is within its limits is left alone.
 func Deny(c *gin.Context) bool {
+	mustContext(c)
 	denied := httptraffik.Deny(c.Writer, c.Request)
 	if denied {
 		c.Abort()

@@ -17,7 +17,8 @@ import (
 // concurrent use; its methods block for the time of their round trips, at most
 // the bound of [WithTimeout] and until ctx ends.
 //
-// Errors wrap [traffik.ErrBackend], [traffik.ErrContention] when other
+// Methods of a nil or zero Backend, and calls with a nil context, return an error wrapping
+// [traffik.ErrUsage]. Other errors wrap [traffik.ErrBackend], [traffik.ErrContention] when other
 // processes changed a key each time it was to be written, or so many callers of
 // this one work on it that the time was over before the turn came, or the cause of ctx's
 // end. A Take that returns an error because its ctx or its time ended gives back
@@ -57,7 +58,11 @@ func New(client *memcache.Client, opts ...Option) (*Backend, error) {
 	if client == nil {
 		c.refuse("the client is nil; give one made by memcache.New or memcache.NewFromSelector")
 	}
-	for _, opt := range opts {
+	for i, opt := range opts {
+		if opt == nil {
+			c.refuse("option %d of %d is nil; leave it out", i+1, len(opts))
+			continue
+		}
 		opt.apply(&c)
 	}
 	if err := errors.Join(c.errs...); err != nil {
@@ -87,6 +92,9 @@ func (b *Backend) Peek(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 }
 
 func (b *Backend) draw(ctx context.Context, ops []traffik.Op, out []traffik.Decision, run func(*take, context.Context) error) error {
+	if err := b.misused(ctx); err != nil {
+		return err
+	}
 	if err := traffik.CheckOps(ops, out); err != nil {
 		return err
 	}
@@ -107,6 +115,9 @@ func (b *Backend) draw(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 
 // Reset implements [traffik.Backend], one round trip for each key.
 func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
+	if err := b.misused(ctx); err != nil {
+		return err
+	}
 	names := b.names(keys)
 	return b.do(ctx, func(ctx context.Context) error {
 		for _, name := range names {
@@ -125,11 +136,17 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 // generation number: every item of an older one is as if it were not there. Of
 // items that are never drawn on again Memcached frees itself in time.
 func (b *Backend) ResetNamespace(ctx context.Context) error {
+	if err := b.misused(ctx); err != nil {
+		return err
+	}
 	return b.do(ctx, b.nextGeneration, nil)
 }
 
 // ReadStates implements [traffik.StateReader], in one round trip.
 func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
+	if err := b.misused(ctx); err != nil {
+		return dst, 0, err
+	}
 	names := b.names(keys)
 	entries := make([]entry, len(names))
 	err := b.do(ctx, func(ctx context.Context) error { return b.fetch(ctx, names, entries) }, nil)
@@ -143,12 +160,20 @@ func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]by
 }
 
 // MaxStateBytes implements [traffik.StateBounder]; see [WithMaxItemBytes].
-func (b *Backend) MaxStateBytes() int { return b.maxState }
+func (b *Backend) MaxStateBytes() int {
+	if b == nil || b.client == nil {
+		panic(errUnmade.Error())
+	}
+	return b.maxState
+}
 
 // Close implements [traffik.Backend]. It waits for what callers that left early
 // still have under way: a request, which the client's Timeout bounds, and giving
 // back what they were charged, some seconds at most. The client stays open.
 func (b *Backend) Close() error {
+	if b == nil || b.client == nil {
+		return errUnmade
+	}
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()

@@ -22,7 +22,8 @@ const tripTimeout = 5 * time.Second
 const maxStateBytes = 1 << 20
 
 // Backend is a [traffik.Backend] on Redis. It is safe for concurrent use; see
-// the package's documentation for what it promises.
+// the package's documentation for what it promises. Methods of a nil or zero Backend, and
+// calls with a nil context, return an error wrapping [traffik.ErrUsage].
 type Backend struct {
 	client goredis.UniversalClient
 	prefix string // what all keys begin with
@@ -50,7 +51,10 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 		return nil, fmt.Errorf("%w: traffikredis.New(nil); give a client of go-redis", traffik.ErrConfig)
 	}
 	b := &Backend{client: client, prefix: "traffik:{", work: newWorkers()}
-	for _, option := range options {
+	for i, option := range options {
+		if option == nil {
+			return nil, fmt.Errorf("%w: traffikredis.New: option %d of %d is nil; leave it out", traffik.ErrConfig, i+1, len(options))
+		}
 		if err := option.apply(b); err != nil {
 			return nil, err
 		}
@@ -98,9 +102,18 @@ func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.De
 	return err
 }
 
+// errUnmade is the answer of a Backend that New did not make.
+var errUnmade = fmt.Errorf("%w: the redis Backend is nil or zero; make it with traffikredis.New", traffik.ErrUsage)
+
 // enter begins a call, which ends with b.work.leave, or returns why nothing can be
 // done.
 func (b *Backend) enter(ctx context.Context) error {
+	if b == nil || b.client == nil {
+		return errUnmade
+	}
+	if ctx == nil {
+		return fmt.Errorf("%w: the context is nil; give context.Background() where there is no other", traffik.ErrUsage)
+	}
 	if !b.work.enter() {
 		return traffik.ErrClosed
 	}
@@ -156,6 +169,9 @@ func (*Backend) MaxStateBytes() int { return maxStateBytes }
 // a call whose context can't end: the client's timeouts and retries bound that
 // one. The client stays open; close it after the backend.
 func (b *Backend) Close() error {
+	if b == nil || b.client == nil {
+		return errUnmade
+	}
 	b.work.close()
 	b.lanes.close()
 	return nil

@@ -9,6 +9,7 @@ import (
 // denied. It reports whether it did; a request that is within its limits is left
 // alone.
 func Deny(w http.ResponseWriter, r *http.Request) bool {
+	mustRequest(r)
 	outer := exchangeFrom(r.Context())
 	if outer == nil || outer.Request.Verdict().Allowed() {
 		return false

@@ -71,6 +71,9 @@ const RefundPatience = 50 * time.Millisecond
 // context ctx does not count. It waits for [RefundPatience] at most. A store that
 // fails leaves them as they are.
 func (g *Guard) Settle(ctx context.Context, v traffik.Verdict, e Ending) {
+	if g == nil || ctx == nil {
+		panic("traffik: Settle without a Guard or a context")
+	}
 	if g.CountOnly != nil && !g.CountOnly(e.status(ctx)) {
 		_ = v.RefundWithin(ctx, RefundPatience) // the response is made: there is nobody to tell
 	}

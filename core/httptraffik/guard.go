@@ -2,6 +2,7 @@ package httptraffik
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
@@ -32,6 +33,12 @@ type Guard struct {
 // is left to the caller to answer. The error is that of [traffik.Limiter], or the cause of the end of
 // ctx while being held.
 func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdict, error) {
+	switch {
+	case g == nil || g.Limit == nil:
+		return traffik.Verdict{}, fmt.Errorf("%w: the Guard is nil or has no Limit; set a throttle or a gate", traffik.ErrUsage)
+	case req == nil:
+		req = new(traffik.Request)
+	}
 	if !g.CountPreflight && req.IsPreflight() {
 		return traffik.Verdict{}, nil
 	}

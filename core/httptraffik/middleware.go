@@ -101,7 +101,7 @@ func ConvertWith(convert func(e *Exchange, r *http.Request)) Option {
 }
 
 // New returns a middleware that lets through what limit admits. It panics if
-// limit is nil, as net/http does for a nil handler. A nil option changes
+// limit is nil or zero, and the middleware if its handler is nil, as net/http does. A nil option changes
 // nothing.
 //
 // The writer is handed on as it came, so that flushing, hijacking, pushing and
@@ -117,18 +117,22 @@ func New(limit traffik.Limiter, opts ...Option) func(http.Handler) http.Handler 
 		}
 	}
 	return func(next http.Handler) http.Handler {
+		if next == nil {
+			panic("traffik: the middleware was given a nil handler; give the one that comes after the limit")
+		}
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c.serve(w, r, next)
 		})
 	}
 }
 
-// MustLimiter panics if limit is nil or a nil pointer, with a hint at the
-// likely cause.
+// MustLimiter panics if limit is nil, a nil pointer, or a zero Throttle or Gate, with a hint
+// at the likely cause.
 func MustLimiter(limit traffik.Limiter) {
-	if limit == nil || reflect.ValueOf(limit).IsNil() {
+	if v := reflect.ValueOf(limit); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("traffik: the middleware was given a nil limiter; check the error that traffik.New returned")
 	}
+	traffik.All(limit) // panics for what neither New nor All has made
 }
 
 func (c *config) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {

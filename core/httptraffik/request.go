@@ -59,6 +59,7 @@ func Begin(w http.ResponseWriter, r *http.Request) *Exchange {
 // Begin makes a zero Exchange, such as one inside a struct of an adapter, that
 // of r; see the function of that name.
 func (e *Exchange) Begin(w http.ResponseWriter, r *http.Request) {
+	mustRequest(r)
 	ctx := r.Context()
 	req := &e.Request
 	req.Context = ctx
@@ -88,6 +89,9 @@ func sameRequest(outer, inner *http.Request) bool {
 // down the chain in place of the one that came. Call [Exchange.End] once the
 // chain has returned.
 func (e *Exchange) Native() *http.Request {
+	if e == nil || e.native == nil {
+		panic("traffik: the Exchange is nil or zero; call Begin before Native")
+	}
 	if r := e.native; r.Trailer == nil && len(r.TransferEncoding) > 0 {
 		// The server puts trailers that were not announced into the request that it
 		// made. A copy finds them if both have the map already.
@@ -141,6 +145,7 @@ func NewRequest(w http.ResponseWriter, r *http.Request) *traffik.Request {
 // is charged yet. Its context has the values of r's and does not end with it. The
 // adapters for other routers have a Detach of their own.
 func Detach(r *http.Request) *traffik.Request {
+	mustRequest(r)
 	return NewRequest(nil, r.WithContext(context.WithoutCancel(r.Context()))).Detach()
 }
 
@@ -161,6 +166,9 @@ func RequestFrom(ctx context.Context) *traffik.Request {
 }
 
 func exchangeFrom(ctx context.Context) *Exchange {
+	if ctx == nil {
+		panic("traffik: the context is nil; give that of a request")
+	}
 	e, _ := ctx.Value(contextKey{}).(*Exchange)
 	return e
 }
@@ -172,4 +180,10 @@ func VerdictFrom(ctx context.Context) traffik.Verdict {
 		return req.Verdict()
 	}
 	return traffik.Verdict{}
+}
+
+func mustRequest(r *http.Request) {
+	if r == nil {
+		panic("traffik: the request is nil; give the one that the handler was given")
+	}
 }

@@ -18,8 +18,13 @@ type Recorder struct {
 	peeks [][]traffik.Op
 }
 
-// Record returns a Recorder around backend.
-func Record(backend traffik.Backend) *Recorder { return &Recorder{Backend: backend} }
+// Record returns a Recorder around backend. It panics if that is nil.
+func Record(backend traffik.Backend) *Recorder {
+	if backend == nil {
+		panic("traffiktest: Record(nil); give a backend")
+	}
+	return &Recorder{Backend: backend}
+}
 
 // Take implements [traffik.Backend].
 func (r *Recorder) Take(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
@@ -81,8 +86,14 @@ type Faulty struct {
 	delay time.Duration
 }
 
-// Break returns a Faulty around backend that does not fail yet.
-func Break(backend traffik.Backend) *Faulty { return &Faulty{Backend: backend} }
+// Break returns a Faulty around backend that does not fail yet. It panics if backend is
+// nil.
+func Break(backend traffik.Backend) *Faulty {
+	if backend == nil {
+		panic("traffiktest: Break(nil); give a backend")
+	}
+	return &Faulty{Backend: backend}
+}
 
 // Fail makes every call fail with err, without reaching the backend; nil ends
 // that.
