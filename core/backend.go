@@ -37,7 +37,10 @@ type Op struct {
 //
 // Being over the limit is a [Decision], never an error. An error means that
 // the store failed and that nothing is known. Errors wrap [ErrBackend] or one
-// of its kinds, or the cause of ctx's end.
+// of its kinds, or the cause of ctx's end; a throttle tells a caller who gave up from a
+// deadline, and wraps errors without a kind in ErrBackend. What is wrong with the call itself
+// wraps [ErrUsage] and is no failure. Every method has to return when ctx ends: throttles bound
+// all calls but Take by a context of five seconds, and Take by that of their caller.
 //
 // The interface never grows a method; extra powers are [StateReader],
 // [NamespaceResetter] and [StateBounder], found by assertion, and a decorator

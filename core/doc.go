@@ -16,6 +16,12 @@
 // modules of their own, that turn a native context into a [Request]; net/http
 // by the httptraffik package of this module.
 //
+// A programmer's mistake that the first test run shows, such as a method of a nil or zero
+// [Throttle] or [Gate] or a call with a nil context, is an error wrapping [ErrUsage] where
+// there is an error to return, whatever the error policy, and else a panic that says what to
+// do. A wrong configuration is an error of [New]. Where a zero value means something, its type
+// says so: the zero [Verdict] allows, and of a nil [Request] nothing is known.
+//
 // Without [WithBackend] all throttles share one bounded in-process store. The
 // package imports the standard library only.
 package traffik

@@ -86,7 +86,9 @@ func validScheme(scheme string) error {
 }
 
 // IdentityOf returns the identity that [Identify] with this scheme makes of
-// value, for use with [Throttle.Key].
+// value, for use with [Throttle.Key]: IdentityOf("user", "alice") is "user:alice". The
+// identifiers of this package have schemes of their own, such as "value.user" for
+// ByValue("user").
 func IdentityOf(scheme, value string) string {
 	return scheme + ":" + escapePart(value)
 }

@@ -12,8 +12,8 @@ import (
 // that repeat an outer use (see [Limiter]), are left alone. Like [Throttle.Refund]
 // it runs on a context detached from ctx's end, with a bound of five seconds in all.
 // What was given back is Uncharged from then on: a second call does nothing, and a
-// later use of the same request is judged anew. The errors of the backends are
-// joined. What failed counts as charged, and is not given back again either: the
+// later use of the same request is judged anew. The errors of the backends,
+// which wrap [ErrBackend], are joined. What failed counts as charged, and is not given back again either: the
 // backend may have taken it. For verdicts on requests it is safe for concurrent use.
 func (v Verdict) Refund(ctx context.Context) error {
 	if ctx == nil {

@@ -19,8 +19,11 @@ type Subject struct {
 const ownCost = -1
 
 // Hit takes the throttle's cost, if the limit admits it. Being over the limit
-// is a Result. The error is the cause of ctx's end, or an error that the policy
-// Propagate lets through. It blocks as long as the backend does.
+// is a Result. The error is the cause of ctx's end if ctx had ended before or its caller
+// cancels it, in which case nothing counts; an error that the policy Propagate lets through;
+// or one wrapping [ErrUsage]. A deadline that passes while the store is asked is an error
+// for the policy: it wraps [ErrBackend] and [context.DeadlineExceeded], and the store may or may
+// not have charged. Hit blocks as long as the backend does.
 func (s Subject) Hit(ctx context.Context) (res Result, err error) {
 	set := s.throttle.loaded()
 	if set == nil || ctx == nil || s.request != nil || !set.plain || set.memory.closed.Load() || ctx.Err() != nil {
@@ -39,9 +42,10 @@ func (s Subject) Hit(ctx context.Context) (res Result, err error) {
 	return res, nil
 }
 
-// HitN takes n units instead of the throttle's cost; 0 passes untouched, and more than
-// the strategy can ever admit are denied with RetryAfter [Never]. An n below 0 is an
-// error wrapping [ErrUsage].
+// HitN takes n units instead of the throttle's cost; 0 passes untouched and without asking
+// for the identity, and more than the strategy can ever admit are denied with RetryAfter
+// [Never]. An n below 0 is an error wrapping [ErrUsage]; other errors are those of
+// [Subject.Hit].
 func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
 	if n < 0 {
 		return Result{}, negativeUnits("HitN", n)
@@ -50,8 +54,9 @@ func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
 	return res, err
 }
 
-// Check tells what [Subject.HitN] would answer and takes nothing. An n below 0
-// is an error wrapping [ErrUsage].
+// Check tells what [Subject.HitN] would answer and takes nothing. It waits for the store
+// for five seconds at most, after which the store has failed. An n below 0 is an error
+// wrapping [ErrUsage]; other errors are those of [Subject.Hit].
 func (s Subject) Check(ctx context.Context, n int64) (res Result, err error) {
 	if n < 0 {
 		return Result{}, negativeUnits("Check", n)
@@ -60,16 +65,21 @@ func (s Subject) Check(ctx context.Context, n int64) (res Result, err error) {
 	return res, err
 }
 
-// Stat tells how the counter stands and takes nothing. Errors are those of
-// [Subject.Hit].
+// Stat tells how the counter stands and takes nothing. It waits for the store for five
+// seconds at most, after which the store has failed. Errors are those of [Subject.Hit].
 func (s Subject) Stat(ctx context.Context) (res Result, err error) {
 	err = s.draw(ctx, 0, true, &res)
 	return res, err
 }
 
-// Reset forgets what was counted; of an exempt request nothing was. It blocks as long
-// as the backend does. The error is that of the identifier or the backend, or the cause
-// of ctx's end.
+// Reset forgets what was counted for the identity that [Throttle.Key] was given or that
+// the request of [Throttle.For] has; of an exempt request nothing was. A plain key has to be
+// the whole identity, such as "value.user:alice", which [Result.Identity] tells and
+// [IdentityOf] builds: one that was never counted is reset without an error.
+//
+// It waits for the store for five seconds at most. An error wraps [ErrBackend] if the store
+// failed or was too slow, [ErrIdentity] if the identifier failed, or [ErrUsage], or is the cause
+// of the end of a ctx that had ended before or that its caller cancelled.
 func (s Subject) Reset(ctx context.Context) error {
 	set := s.throttle.loaded()
 	if err := set.misused(ctx); err != nil {
@@ -94,9 +104,10 @@ func (s Subject) Reset(ctx context.Context) error {
 }
 
 // Describe returns what the stored state means as a typed value for dashboards,
-// such as [WindowInfo] or [BucketInfo], and takes nothing. The error wraps
-// [errors.ErrUnsupported] if the backend is no [StateReader] or the strategy no
-// [Describer], or if the rate is [Unlimited].
+// such as [WindowInfo] or [BucketInfo], and takes nothing. It waits for the store for five
+// seconds at most. The error wraps [errors.ErrUnsupported] if the backend is no [StateReader]
+// or the strategy no [Describer], or if the rate is [Unlimited]; others are those of
+// [Subject.Reset].
 func (s Subject) Describe(ctx context.Context) (any, error) {
 	set := s.throttle.loaded()
 	if err := set.misused(ctx); err != nil {

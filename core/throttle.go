@@ -153,7 +153,8 @@ func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id
 // results read after that. A Result does not remember what was refunded: see to it
 // that calls don't add up to more than it took. It runs on a context detached from
 // ctx's end, with its own bound of five seconds. The error wraps [ErrUsage] for an n below 0 or above
-// the cost of res, or a result of another throttle; else the backend's.
+// the cost of res, or a result of another throttle, and else [ErrBackend]: the store failed or
+// was too slow, and nobody knows whether it has taken the units back.
 func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 	if err := t.loaded().misused(ctx); err != nil {
 		return err
