@@ -61,7 +61,7 @@ func (g *gift) give(ctx context.Context) {
 		}
 	}()
 	if g.err = g.backend.Take(ctx, g.ops, g.out); g.err != nil {
-		g.err, _ = storeError(ctx, g.err)
+		_, g.err = storeError(ctx, g.err)
 	}
 }
 

@@ -178,7 +178,7 @@ func (j *judgement) uncharge(denied bool) {
 // failed applies the error policies of the group's throttles, the strictest
 // for all: propagate, else deny, else allow.
 func (j *judgement) failed(ctx context.Context, err error) (denied bool, _ error) {
-	err, callersEnd := storeError(ctx, err)
+	callersEnd, err := storeError(ctx, err)
 	if callersEnd {
 		return false, err
 	}

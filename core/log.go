@@ -100,11 +100,16 @@ func (w *warner) once(kind warning) bool {
 
 // log writes a record of s.
 func (s *settings) log(ctx context.Context, message string, attrs ...slog.Attr) {
-	attrs = append([]slog.Attr{slog.String("throttle", s.uid)}, attrs...)
+	s.warner.write(ctx, message, s.attrs(attrs...))
+}
+
+// attrs puts what s is before more.
+func (s *settings) attrs(more ...slog.Attr) []slog.Attr {
+	attrs := append([]slog.Attr{slog.String("throttle", s.uid)}, more...)
 	if s.reportOnly {
 		attrs = append(attrs, slog.Bool("report_only", true))
 	}
-	s.warner.write(ctx, message, attrs)
+	return attrs
 }
 
 // warnOfAnonymous logs that r counts for the identity of all who carry none.
@@ -141,9 +146,9 @@ func (s *settings) warnOfDecision(ctx context.Context, res *Result, reading stri
 
 // warnOfContention logs that a store gave up on a key.
 func (s *settings) warnOfContention(ctx context.Context, err error) {
-	if errors.Is(err, ErrContention) && s.warner.due(warnContention) {
-		s.log(ctx, "traffik: a store gave up on a key that too many change at once; count by a narrower identity, "+
-			"or keep this limit in Redis or in process", slog.Any("error", err))
+	if errors.Is(err, ErrContention) {
+		s.warner.warn(ctx, warnContention, "traffik: a store gave up on a key that too many change at once; count by a narrower identity, "+
+			"or keep this limit in Redis or in process", s.attrs(slog.Any("error", err))...)
 	}
 }
 

@@ -126,7 +126,7 @@ func TestNilContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		for way, draw := range draws(throttle) {
-			misuse(t, name+": "+way, func() error { _, _, err := draw(nil); return err }) //nolint:staticcheck // the mistake
+			misuse(t, name+": "+way, func() error { _, _, err := draw(nil); return err })
 		}
 		var none context.Context
 		for way, f := range map[string]func() error{
@@ -148,7 +148,7 @@ func TestNilContext(t *testing.T) {
 		"ResetNamespace": memory.ResetNamespace,
 		"ReadStates":     func(ctx context.Context) error { _, _, err := memory.ReadStates(ctx, nil, nil); return err },
 	} {
-		misuse(t, "Memory: "+name, func() error { return f(nil) }) //nolint:staticcheck // the mistake
+		misuse(t, "Memory: "+name, func() error { return f(nil) })
 	}
 }
 

@@ -32,25 +32,25 @@ func afterwards(ctx context.Context, inProcess bool) (context.Context, context.C
 }
 
 // storeError tells what err means, the answer of a store that was asked while ctx had
-// not ended. If the caller has given up meanwhile that is no failure: the cause is
-// returned, and true. A deadline that has passed is one, since the store was too slow: the
-// error wraps both ErrBackend and context.DeadlineExceeded.
-func storeError(ctx context.Context, err error) (_ error, callersEnd bool) {
+// not ended. If the caller has given up meanwhile that is no failure: callersEnd, with the
+// cause. A deadline that has passed is one, since the store was too slow: the error wraps
+// both ErrBackend and context.DeadlineExceeded.
+func storeError(ctx context.Context, err error) (callersEnd bool, _ error) {
 	ended := ctx.Err()
 	late := errors.Is(ended, context.DeadlineExceeded)
 	switch {
 	case ended != nil && !late:
-		return context.Cause(ctx), true
+		return true, context.Cause(ctx)
 	case errors.Is(err, ErrUsage), errors.Is(err, ErrRate), errors.Is(err, errors.ErrUnsupported):
-		return err, false
+		return false, err
 	case late && !errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: no answer before the deadline of the call (%w): %w", ErrBackend, ended, err), false
+		return false, fmt.Errorf("%w: no answer before the deadline of the call (%w): %w", ErrBackend, ended, err)
 	case late:
-		return fmt.Errorf("%w: no answer before the deadline of the call: %w", ErrBackend, err), false
+		return false, fmt.Errorf("%w: no answer before the deadline of the call: %w", ErrBackend, err)
 	case errors.Is(err, ErrBackend):
-		return err, false
+		return false, err
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: no answer within %v: %w", ErrBackend, storeTimeout, err), false
+		return false, fmt.Errorf("%w: no answer within %v: %w", ErrBackend, storeTimeout, err)
 	}
-	return fmt.Errorf("%w: %w", ErrBackend, err), false
+	return false, fmt.Errorf("%w: %w", ErrBackend, err)
 }

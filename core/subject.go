@@ -98,7 +98,7 @@ func (s Subject) Reset(ctx context.Context) error {
 	own, cancel := set.bounded(ctx)
 	defer cancel()
 	if err = set.backend.Reset(own, key); err != nil {
-		err, _ = storeError(ctx, err)
+		_, err = storeError(ctx, err)
 	}
 	return err
 }
@@ -136,7 +136,7 @@ func (s Subject) Describe(ctx context.Context) (any, error) {
 	defer cancel()
 	states, now, err := reader.ReadStates(own, []Key{key}, nil)
 	if err != nil {
-		err, _ = storeError(ctx, err)
+		_, err = storeError(ctx, err)
 		return nil, err
 	}
 	return describer.Describe(states[0], &Draw{Rate: rate, Now: now, Class: set.classFor(s.request)}), nil
@@ -370,7 +370,7 @@ func (s *settings) requestFailed(ctx context.Context, r *Request, reading string
 // backendFailed applies the policy for a store that failed. When the caller gave up
 // meanwhile that is no failure: the cause is returned.
 func (s *settings) backendFailed(ctx context.Context, err error, res *Result) error {
-	err, callersEnd := storeError(ctx, err)
+	callersEnd, err := storeError(ctx, err)
 	if callersEnd {
 		return err
 	}

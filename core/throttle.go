@@ -178,7 +178,7 @@ func (r *Result) giveBack(ctx context.Context, n int64) (Decision, error) {
 	ops, out := []Op{r.op(-n)}, make([]Decision, 1)
 	err := r.settings.backend.Take(ctx, ops, out)
 	if err != nil {
-		err, _ = storeError(ctx, err)
+		_, err = storeError(ctx, err)
 	}
 	return out[0], err
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/gin-gonic/gin"
+
 	traffikgin "github.com/traffik-go/traffik/adapters/gin"
 	traffik "github.com/traffik-go/traffik/core"
 )
