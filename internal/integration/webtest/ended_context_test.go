@@ -57,7 +57,10 @@ var logged = map[string]func(limit traffik.Limiter, answers bool, j *journal) ht
 	"echo": func(limit traffik.Limiter, answers bool, j *journal) http.Handler {
 		var opts []traffikecho.Option
 		if answers {
-			opts = append(opts, traffikecho.OnError(func(c echo.Context, _ error) error { j.failed = true; return c.NoContent(http.StatusInternalServerError) }))
+			opts = append(opts, traffikecho.OnError(func(c echo.Context, _ error) error {
+				j.failed = true
+				return c.NoContent(http.StatusInternalServerError)
+			}))
 		}
 		e := echo.New()
 		e.Use(echomiddleware.RequestLoggerWithConfig(echomiddleware.RequestLoggerConfig{
