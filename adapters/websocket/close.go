@@ -1,6 +1,7 @@
 package traffikws
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"reflect"
@@ -9,10 +10,11 @@ import (
 )
 
 const (
-	// policyViolation is the status of a connection ended over the limit (RFC
-	// 6455, section 7.4.1).
+	// The statuses of connections that a wrapper ends (RFC 6455, section 7.4.1), and why.
 	policyViolation = 1008
-	closeReason     = "rate limit exceeded"
+	overLimitReason = "rate limit exceeded"
+	messageTooBig   = 1009
+	tooBigReason    = "message too big"
 	// closePatience is how long the peer's answer to a close is waited for, in
 	// all, and how long one direction waits for the other to have sent it.
 	closePatience = 5 * time.Second
@@ -88,10 +90,31 @@ func codeCloser(conn any) func(code int, reason string) error {
 		return nil
 	}
 	return func(code int, reason string) error {
+		defer cutOff(conn)()
 		out := method.Call([]reflect.Value{reflect.ValueOf(code).Convert(t.In(0)), reflect.ValueOf(reason).Convert(t.In(1))})
 		err, _ := out[0].Interface().(error)
 		return err
 	}
+}
+
+// cutOff breaks the connection of a Close that is not stopped in time. The Close of
+// coder/websocket writes the frame for five seconds at most and waits as long for the
+// answer, but a peer that stops in the middle of a message keeps it for ever, and
+// CloseNow waits for it. A read whose context has ended breaks the connection; CloseRead
+// is the one that needs no turn.
+func cutOff(conn any) (stop func()) {
+	c, ok := conn.(interface {
+		CloseRead(ctx context.Context) context.Context
+	})
+	if !ok {
+		return func() {}
+	}
+	timer := time.AfterFunc(2*closePatience, func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		c.CloseRead(ended)
+	})
+	return func() { timer.Stop() }
 }
 
 // controller is a connection in the style of gorilla/websocket, which allows

@@ -3,6 +3,7 @@ package traffikws
 import (
 	"context"
 	"errors"
+	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
@@ -48,12 +49,8 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 		return err
 	}, opts)
 	c.closeWith(codeCloser(conn), nil)
-	read := func(ctx context.Context) (Message, error) {
-		kind, data, err := conn.Read(ctx)
-		return Message{Type: int(kind), Data: data}, err
-	}
 	sender, life := newSender(from), newLife()
-	return &Conn[T]{Socket: conn, life: life, in: newInbound(sender, c, read, life), out: newOutbound(sender, c, life), closer: c.closer}
+	return &Conn[T]{Socket: conn, life: life, in: newInbound(sender, c, reading(conn), life), out: newOutbound(sender, c, life), closer: c.closer}
 }
 
 // Read returns the next message that the limit admits. Besides the errors of
@@ -64,16 +61,20 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 // choice: coder/websocket closes it if it is being read. Under [Delay] the end of ctx
 // ends the call alone; close the connection to end it.
 func (c *Conn[T]) Read(ctx context.Context) (T, []byte, error) {
+	c.check()
+	mustContext(ctx)
 	m, err := c.in.next(ctx)
 	return T(m.Type), m.Data, err
 }
 
 // Write writes a message; see [WithOutbound].
 func (c *Conn[T]) Write(ctx context.Context, kind T, data []byte) error {
+	c.check()
+	mustContext(ctx)
 	if err := c.life.denied(); err != nil {
 		return err
 	}
-	if send, err := c.out.send(ctx, Message{Type: int(kind), Data: data}); !send {
+	if send, err := c.out.send(ctx, Message{Type: int(kind), Data: data}, time.Time{}); !send {
 		return err
 	}
 	return c.life.explain(c.Socket.Write(ctx, kind, data))
@@ -87,6 +88,7 @@ func (c *Conn[T]) Write(ctx context.Context, kind T, data []byte) error {
 // writes one that is [net.ErrClosed]. A connection ended over the limit is closed
 // already; that [DeniedError] is returned. Any goroutine may call it.
 func (c *Conn[T]) Close(code int, reason string) error {
+	c.check()
 	if c.closer == nil {
 		return errors.ErrUnsupported
 	}
@@ -101,6 +103,7 @@ func (c *Conn[T]) Close(code int, reason string) error {
 // and ends what is held as [Conn.Close] does. The error is [errors.ErrUnsupported]
 // if the library has no such method.
 func (c *Conn[T]) CloseNow() error {
+	c.check()
 	conn, ok := c.Socket.(interface{ CloseNow() error })
 	if !ok {
 		return errors.ErrUnsupported
@@ -110,3 +113,15 @@ func (c *Conn[T]) CloseNow() error {
 }
 
 func (c *Conn[T]) closable() bool { return c.closer != nil }
+
+func (c *Conn[T]) check() {
+	if c == nil || c.in == nil {
+		panic("traffikws: a Conn that is nil or zero; make it with Wrap")
+	}
+}
+
+func mustContext(ctx context.Context) {
+	if ctx == nil {
+		panic("traffikws: the context is nil; give context.Background()")
+	}
+}

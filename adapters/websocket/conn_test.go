@@ -367,18 +367,63 @@ func TestPanicOfACostFunction(t *testing.T) {
 	}
 }
 
+// What is nil or was not made is a programmer's mistake: a panic that names it, before
+// anything is read, written or charged.
 func TestNil(t *testing.T) {
 	t.Parallel()
 	limit, _ := newLimit(t, "3/h")
-	for name, wrap := range map[string]func(){
-		"limit":             func() { traffikws.Wrap(&script{}, peer(), nil) },
-		"request":           func() { traffikws.WrapMessages(&script{}, nil, limit) },
-		"connection":        func() { traffikws.Wrap[kind](nil, peer(), limit) },
-		"message socket":    func() { traffikws.WrapMessages(nil, peer(), limit) },
-		"pointer":           func() { traffikws.Wrap((*closing)(nil), peer(), limit) },
-		"pointer, messages": func() { traffikws.WrapMessages((*talker)(nil), peer(), limit) },
-		"handshake":         func() { traffikws.From(nil) },
-		"function of meter": func() { traffikws.NewMeterFunc(peer(), nil) },
+	s := &script{inbound: []string{"a"}}
+	conn, messages := traffikws.Wrap(s, peer(), limit), traffikws.WrapMessages(s, peer(), limit)
+	var (
+		noThrottle *traffik.Throttle
+		noGate     *traffik.Gate
+		noContext  context.Context
+		noConn     *traffikws.Conn[kind]
+		noMessages *traffikws.MessageConn
+		noMeter    *traffikws.Meter
+	)
+	for name, call := range map[string]func(){
+		"limit":                        func() { traffikws.Wrap(s, peer(), nil) },
+		"limit of messages":            func() { traffikws.WrapMessages(s, peer(), nil) },
+		"throttle":                     func() { traffikws.Wrap(s, peer(), noThrottle) },
+		"gate":                         func() { traffikws.Wrap(s, peer(), noGate) },
+		"zero gate":                    func() { traffikws.Wrap(s, peer(), new(traffik.Gate)) },
+		"request":                      func() { traffikws.Wrap(s, nil, limit) },
+		"request of messages":          func() { traffikws.WrapMessages(s, nil, limit) },
+		"connection":                   func() { traffikws.Wrap[kind](nil, peer(), limit) },
+		"message socket":               func() { traffikws.WrapMessages(nil, peer(), limit) },
+		"pointer":                      func() { traffikws.Wrap((*closing)(nil), peer(), limit) },
+		"pointer, messages":            func() { traffikws.WrapMessages((*talker)(nil), peer(), limit) },
+		"wrapper to wrap":              func() { traffikws.Wrap(noConn, peer(), limit) },
+		"option":                       func() { traffikws.Wrap(s, peer(), limit, traffikws.WithMode(traffikws.Drop()), nil) },
+		"option of messages":           func() { traffikws.WrapMessages(s, peer(), limit, nil) },
+		"handshake":                    func() { traffikws.From(nil) },
+		"request of a meter":           func() { traffikws.NewMeter(nil, limit) },
+		"limit of a meter":             func() { traffikws.NewMeter(peer(), nil) },
+		"function of a meter":          func() { traffikws.NewMeterFunc(peer(), nil) },
+		"request of a choosing meter":  func() { traffikws.NewMeterFunc(nil, func(traffikws.Message) traffik.Limiter { return nil }) },
+		"context of a read":            func() { _, _, _ = conn.Read(noContext) },
+		"context of a reader":          func() { _, _, _ = conn.Reader(noContext) },
+		"context of JSON":              func() { _ = conn.ReadJSON(noContext, new(any)) },
+		"context of a write":           func() { _ = conn.Write(noContext, 1, nil) },
+		"context of a writer":          func() { w, _ := conn.Writer(noContext, 1); _ = w.Close() },
+		"context of a meter":           func() { _, _ = traffikws.NewMeter(peer(), limit).Allow(noContext, traffikws.Message{Type: 1}) },
+		"meter":                        func() { _, _ = noMeter.Allow(t.Context(), traffikws.Message{Type: 1}) },
+		"zero meter":                   func() { _, _ = new(traffikws.Meter).Allow(t.Context(), traffikws.Message{Type: 1}) },
+		"conn to read":                 func() { _, _, _ = noConn.Read(t.Context()) },
+		"conn to write":                func() { _ = noConn.Write(t.Context(), 1, nil) },
+		"conn to close":                func() { _ = noConn.Close(1000, "") },
+		"conn to break":                func() { _ = noConn.CloseNow() },
+		"zero conn":                    func() { _, _, _ = new(traffikws.Conn[kind]).Read(t.Context()) },
+		"zero conn to break":           func() { _ = new(traffikws.Conn[kind]).CloseNow() },
+		"message conn to read":         func() { _, _, _ = noMessages.ReadMessage() },
+		"message conn to write":        func() { _ = noMessages.WriteMessage(1, nil) },
+		"message conn to prepare for":  func() { _ = traffikws.WritePrepared(noMessages, &prepared{}, traffikws.Message{Type: 1}) },
+		"message conn with a deadline": func() { _ = noMessages.SetWriteDeadline(time.Time{}) },
+		"message conn to control":      func() { _ = noMessages.WriteControl(8, nil, time.Time{}) },
+		"message conn to close":        func() { _ = noMessages.Close() },
+		"zero message conn":            func() { _, _, _ = new(traffikws.MessageConn).ReadMessage() },
+		"zero message conn to close":   func() { _ = new(traffikws.MessageConn).Close() },
 	} {
 		func() {
 			defer func() {
@@ -386,11 +431,17 @@ func TestNil(t *testing.T) {
 					t.Errorf("a nil %s: panic %q, want a text of our own", name, text)
 				}
 			}()
-			wrap()
+			call()
 		}()
 	}
 	if m, ok := traffikws.MessageOf(nil); ok {
 		t.Errorf("nothing has the message %+v", m)
+	}
+	if stat, err := limit.Key("ip:192.0.2.1").Stat(t.Context()); err != nil || stat.Remaining != 3 || len(s.inbound) != 1 || len(s.written) != 0 {
+		t.Errorf("%d remaining, %v, unread %q, written %q; want nothing charged, read or written", stat.Remaining, err, s.inbound, s.written)
+	}
+	if _, data, err := messages.ReadMessage(); err != nil || string(data) != "a" {
+		t.Errorf("%q, %v; want the connection in order", data, err)
 	}
 }
 

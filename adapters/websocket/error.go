@@ -1,18 +1,38 @@
 package traffikws
 
 import (
+	"errors"
 	"fmt"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
+
+// ErrMessageTooBig is what a [TooBigError] wraps.
+var ErrMessageTooBig = errors.New("traffikws: a message is too big")
+
+// TooBigError is what reads and writes return once a peer has sent a message larger
+// than [WithMaxMessageBytes] allows. The connection was closed with status 1009, or is
+// the application's to close if there is no way to: see [WithCloser]. It wraps
+// [ErrMessageTooBig].
+type TooBigError struct {
+	// MaxBytes is the bound, in bytes.
+	MaxBytes int
+}
+
+// Error implements error.
+func (e *TooBigError) Error() string {
+	return fmt.Sprintf("%v: the peer sent more than the %d bytes that WithMaxMessageBytes allows", ErrMessageTooBig, e.MaxBytes)
+}
+
+// Unwrap returns [ErrMessageTooBig].
+func (e *TooBigError) Unwrap() error { return ErrMessageTooBig }
 
 // DeniedError is what reads and writes return whose connection was ended over
 // the limit, and what a write returns that the limit of [WithOutbound] has
 // stopped.
 type DeniedError struct {
 	// Verdict is how the message was judged. Under [Delay] it may be an
-	// admission at the end of a queue that is too long; its charge was given
-	// back.
+	// admission whose turn comes too late; its charge was refunded.
 	Verdict traffik.Verdict
 	// Closed tells that the connection was ended with status 1008.
 	Closed bool

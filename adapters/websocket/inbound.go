@@ -3,7 +3,10 @@ package traffikws
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
 )
 
 // inbound decides for each message read whether it is delivered. One goroutine
@@ -14,14 +17,33 @@ type inbound struct {
 	life    *life
 	ahead   *readAhead
 	told    told
-	current *passage // the message whose turn it is, nil without one
-	drained bool     // what came after the close frame
+	current atomic.Pointer[passage] // the message whose turn it is between two calls; whoever swaps it out owns it
+	drained bool                    // what came after the close frame
 }
 
-func newInbound(from *sender, c *config, read readFunc, l *life) *inbound {
-	in := &inbound{config: c, life: l, ahead: newReadAhead(read, l, c.mode.hold > 0)}
+func newInbound(from *sender, c *config, reader *messageReader, l *life) *inbound {
+	reader.max, reader.life, reader.config = c.maxBytes, l, c
+	in := &inbound{config: c, life: l, ahead: newReadAhead(reader.read, l, c.mode.hold > 0)}
 	in.lane = lane{meter: newMeter(from, c.choose), mode: c.mode, pause: in.pauseReading}
+	l.forfeit = func() { in.forfeit(context.Background()) }
 	return in
+}
+
+// forfeitPatience is how long a close waits for the refund of the message that it ends; a
+// store that takes longer finishes by itself.
+const forfeitPatience = 50 * time.Millisecond
+
+// forfeit refunds the message whose turn it is, if no read is at work on it.
+func (in *inbound) forfeit(ctx context.Context) {
+	if p := in.current.Swap(nil); p != nil {
+		p.refundBy(func(v traffik.Verdict) error { return v.RefundWithin(ctx, forfeitPatience) })
+	}
+}
+
+// keep leaves a message to the next read, unless the connection ends meanwhile.
+func (in *inbound) keep(p *passage) {
+	in.current.Store(p)
+	in.life.settle()
 }
 
 func (in *inbound) pauseReading(ctx context.Context, t time.Time) error {
@@ -36,7 +58,8 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 		if err := in.over(ctx); err != nil {
 			return Message{}, err
 		}
-		if in.current == nil {
+		p := in.current.Swap(nil)
+		if p == nil {
 			m, err := in.ahead.next(ctx)
 			if denied := in.over(ctx); denied != nil {
 				return Message{}, denied
@@ -47,13 +70,13 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 			if in.deaf() {
 				continue
 			}
-			in.current = in.enter(m)
-			if last, closed := in.lastCall(); closed && last.Before(in.current.deadline) {
-				in.current.deadline = last
+			p = in.enter(m)
+			if last, closed := in.lastCall(); closed {
+				p.endBy(last)
 			}
 		}
-		m := in.current.message
-		deliver, err := in.deliver(ctx)
+		m := p.message
+		deliver, err := in.deliver(ctx, p)
 		if err != nil && in.life.denied() != nil {
 			continue // over drains first
 		}
@@ -79,10 +102,12 @@ func (in *inbound) lastCall() (t time.Time, closed bool) {
 // close of the peer's has until the last call.
 func (in *inbound) over(ctx context.Context) error {
 	in.ahead.carryPanic()
+	if in.life.hasEnded() {
+		in.drain(ctx)
+	}
 	err := in.life.denied()
 	switch {
 	case err != nil:
-		in.drain(ctx)
 	case in.mode.hold == 0:
 		return nil // the library knows
 	default:
@@ -91,9 +116,8 @@ func (in *inbound) over(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if in.current != nil {
-		in.current.refund(ctx)
-		in.current = nil
+	if p := in.current.Swap(nil); p != nil {
+		p.refund(ctx)
 	}
 	if err == nil { // not read yet
 		return context.Cause(ctx)
@@ -111,19 +135,17 @@ func (in *inbound) gone() bool {
 	return in.mode.hold > 0 && in.life.why() != nil && !closed
 }
 
-// deliver reports whether the current message is to be handed to the
-// application, and does what the mode asks for if it is not. A message that is
-// undecided when ctx or the connection ends stays the current one.
-func (in *inbound) deliver(ctx context.Context) (bool, error) {
-	p := in.current
-	in.current = nil // lest a function of the application's panics for ever
+// deliver reports whether p is to be handed to the application, and does what the
+// mode asks for if it is not. A message that is undecided when ctx or the connection
+// ends becomes the current one.
+func (in *inbound) deliver(ctx context.Context, p *passage) (bool, error) {
 	admitted, err := in.admit(ctx, p)
 	switch {
 	case errors.Is(err, errOver), admitted && in.gone():
-		in.current = p
+		in.current.Store(p)
 		return false, nil // next sees why
 	case err != nil && ctx.Err() != nil:
-		in.current = p
+		in.keep(p)
 		return false, err
 	}
 	switch {
@@ -134,7 +156,7 @@ func (in *inbound) deliver(ctx context.Context) (bool, error) {
 		return true, nil
 	case in.ends(p.verdict):
 		in.life.end(p.verdict, func() {
-			in.config.close()
+			in.config.close(policyViolation, overLimitReason)
 			in.drain(ctx)
 		})
 		return false, nil
@@ -147,7 +169,7 @@ func (in *inbound) deliver(ctx context.Context) (bool, error) {
 
 // drain reads what comes after the close frame of a [controller], until the peer
 // has answered or its time is over: a connection closed with messages unread is
-// reset, and the peer might never see why.
+// reset, and the peer might never see why. Then the end is told.
 func (in *inbound) drain(ctx context.Context) {
 	if in.drained || in.config.finish == nil {
 		return
@@ -157,4 +179,5 @@ func (in *inbound) drain(ctx context.Context) {
 		_, err = in.ahead.next(context.WithoutCancel(ctx))
 	}
 	in.config.finish()
+	in.life.hasTold()
 }

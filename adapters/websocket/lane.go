@@ -107,12 +107,23 @@ func denierOf(v traffik.Verdict) string {
 	return denier.UID()
 }
 
-// refund gives back what was charged for a message that is not let through. A
-// store that fails keeps it, which no caller can help.
+// endBy has no hold of the message go on beyond t.
+func (p *passage) endBy(t time.Time) {
+	if t.Before(p.deadline) {
+		p.deadline = t
+	}
+}
+
+// refund refunds what was charged for a message that is not let through, whether or
+// not ctx has ended. A store that fails keeps it, which no caller can help.
 func (p *passage) refund(ctx context.Context) {
+	p.refundBy(func(v traffik.Verdict) error { return v.Refund(ctx) })
+}
+
+func (p *passage) refundBy(refund func(traffik.Verdict) error) {
 	if p.charged {
 		p.charged = false
-		_ = p.verdict.Refund(ctx)
+		_ = refund(p.verdict)
 	}
 }
 

@@ -12,44 +12,55 @@ import (
 )
 
 // life is what both directions of a connection know of its end: it was ended
-// over the limit, the application has closed it, or a read has failed.
+// over the limit or because of a message that is too big, the application has closed it,
+// or a read has failed.
 type life struct {
 	over chan struct{} // closed at the first end of any kind
 	lost chan struct{} // closed when what was read ahead is not delivered any more
-	told chan struct{} // closed when the peer was told of an end over the limit
+	told chan struct{} // closed when the peer was told why the wrapper ended the connection
+	// forfeit refunds what nobody will read any more. It is set once, before the first use.
+	forfeit func()
 
 	mu       sync.Mutex
-	ended    error     // a *DeniedError
+	ended    error     // a *DeniedError or a *TooBigError
 	failed   error     // of a read
 	left     bool      // the application closes
 	closedAt time.Time // when a read said that the peer has closed, of its own accord
 }
 
 func newLife() *life {
-	return &life{over: make(chan struct{}), lost: make(chan struct{}), told: make(chan struct{})}
+	return &life{over: make(chan struct{}), lost: make(chan struct{}), told: make(chan struct{}), forfeit: func() {}}
 }
 
 // end ends the connection because of v, by a function that tells the peer, unless that
 // was done before.
 func (l *life) end(v traffik.Verdict, tell func()) {
-	if l.endedBy(v) {
+	if l.endedBy(&DeniedError{Verdict: v, Closed: true}) {
 		defer time.AfterFunc(closePatience, l.hasTold).Stop()
 		defer l.hasTold()
 		tell()
 	}
 }
 
-// endedBy notes that v ends the connection, and reports whether it is the first to.
-func (l *life) endedBy(v traffik.Verdict) (first bool) {
+// endedBy notes that err ends the connection, and reports whether it is the first to.
+func (l *life) endedBy(err error) (first bool) {
+	defer l.settle()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended != nil {
 		return false
 	}
-	l.ended = &DeniedError{Verdict: v, Closed: true}
+	l.ended = err
 	shut(l.over)
 	shut(l.lost)
 	return true
+}
+
+// settle has refunded what is lost with the connection, if it is.
+func (l *life) settle() {
+	if isShut(l.lost) {
+		l.forfeit()
+	}
 }
 
 // fail notes that reading has failed.
@@ -71,6 +82,7 @@ func (l *life) fail(err error) {
 // leave notes that the application closes. It comes before the close frame, whose
 // answer reads like a close of the peer's own.
 func (l *life) leave() {
+	defer l.settle()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.left, l.closedAt = true, time.Time{}
@@ -87,14 +99,21 @@ func (l *life) hasLeft() bool {
 
 // shut closes c unless it is closed. It needs the lock.
 func shut(c chan struct{}) {
-	select {
-	case <-c:
-	default:
+	if !isShut(c) {
 		close(c)
 	}
 }
 
-// denied is the error of a connection ended over the limit, nil of another. It is not
+func isShut(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// denied is the error of a connection that the wrapper has ended, nil of another. It is not
 // known before the peer was told, or there was time for it: an application may close the
 // connection with it.
 func (l *life) denied() error {
@@ -107,15 +126,15 @@ func (l *life) denied() error {
 	return err
 }
 
-// hasEnded reports whether the connection is ended over the limit, as soon as that is
-// decided.
+// hasEnded reports whether the wrapper ends the connection, as soon as that is decided.
 func (l *life) hasEnded() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ended != nil
 }
 
-// explain returns the end over the limit in place of an error that may come of it.
+// explain returns why the wrapper has ended the connection in place of an error that may
+// come of that.
 func (l *life) explain(err error) error {
 	if err == nil {
 		return nil
@@ -126,7 +145,7 @@ func (l *life) explain(err error) error {
 	return err
 }
 
-// hasTold has the end over the limit known.
+// hasTold has it known why the wrapper has ended the connection.
 func (l *life) hasTold() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

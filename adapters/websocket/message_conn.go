@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
@@ -29,8 +30,8 @@ type MessageConn struct {
 	in   *inbound
 	out  *outbound
 	turn turn // one writer at a time, which is what gorilla asks for
-	// deadline is that of the application's writes, for whoever has the turn.
-	deadline time.Time
+	// deadline is that of the application's writes, nil before it is set.
+	deadline atomic.Pointer[time.Time]
 }
 
 // noticePatience is how long a notice waits for its turn to be written, and how
@@ -61,12 +62,8 @@ func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limit
 	mc := &MessageConn{conn: conn, life: newLife(), turn: newTurn()}
 	c := newConfig(limit, func(_ context.Context, notice []byte) error { return mc.notify(notice) }, opts)
 	c.closeWith(controlCloser(conn))
-	read := func(context.Context) (Message, error) {
-		messageType, data, err := conn.ReadMessage()
-		return Message{Type: messageType, Data: data}, err
-	}
 	sender := newSender(from)
-	mc.in = newInbound(sender, c, read, mc.life)
+	mc.in = newInbound(sender, c, readingMessages(conn), mc.life)
 	mc.out = newOutbound(sender, c, mc.life)
 	if mc.ctx = from.Context; mc.ctx == nil {
 		mc.ctx = context.Background()
@@ -82,6 +79,7 @@ func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limit
 // turn for five seconds is dropped; the error is [os.ErrDeadlineExceeded], and the
 // next call reads on.
 func (c *MessageConn) ReadMessage() (messageType int, data []byte, err error) {
+	c.check()
 	m, err := c.in.next(c.ctx)
 	return m.Type, m.Data, err
 }
@@ -99,6 +97,7 @@ func (c *MessageConn) WriteMessage(messageType int, data []byte) error {
 // does. The error is [errors.ErrUnsupported] if the connection beneath has no
 // method WritePreparedMessage for it.
 func WritePrepared[P any](c *MessageConn, prepared P, m Message) error {
+	c.check()
 	conn, ok := c.conn.(interface{ WritePreparedMessage(P) error })
 	if !ok {
 		return errors.ErrUnsupported
@@ -111,9 +110,10 @@ func WritePrepared[P any](c *MessageConn, prepared P, m Message) error {
 // goroutine may call while another writes, as a read writes its notices; those have
 // five seconds of their own. It waits for the write that is under way.
 func (c *MessageConn) SetWriteDeadline(t time.Time) error {
+	c.check()
 	c.turn.take()
 	defer c.turn.give()
-	c.deadline = t
+	c.deadline.Store(&t)
 	if conn, ok := c.conn.(writeDeadliner); ok {
 		return conn.SetWriteDeadline(t)
 	}
@@ -131,7 +131,7 @@ func (c *MessageConn) notify(notice []byte) error {
 		if err := conn.SetWriteDeadline(now().Add(noticePatience)); err != nil {
 			return err
 		}
-		defer func() { _ = conn.SetWriteDeadline(c.deadline) }()
+		defer func() { _ = conn.SetWriteDeadline(c.writeDeadline()) }()
 	}
 	return c.conn.WriteMessage(textMessage, notice)
 }
@@ -146,6 +146,7 @@ func (c *MessageConn) notify(notice []byte) error {
 // only a pong may come through here: other frames and messages would wait up to five
 // seconds for the read that they are called from, once it ends the connection.
 func (c *MessageConn) WriteControl(messageType int, data []byte, deadline time.Time) error {
+	c.check()
 	conn, ok := c.conn.(controller)
 	if !ok {
 		return errors.ErrUnsupported
@@ -176,12 +177,27 @@ func (c *MessageConn) pong(write func() error) error {
 // gorilla/websocket, and ends what is held as [MessageConn.WriteControl] does. The
 // error is [errors.ErrUnsupported] if there is no Close.
 func (c *MessageConn) Close() error {
+	c.check()
 	conn, ok := c.conn.(io.Closer)
 	if !ok {
 		return errors.ErrUnsupported
 	}
 	c.life.leave()
 	return conn.Close()
+}
+
+func (c *MessageConn) check() {
+	if c == nil || c.in == nil {
+		panic("traffikws: a MessageConn that is nil or zero; make it with WrapMessages")
+	}
+}
+
+// writeDeadline is that of the application's writes, the zero time without one.
+func (c *MessageConn) writeDeadline() time.Time {
+	if t := c.deadline.Load(); t != nil {
+		return *t
+	}
+	return time.Time{}
 }
 
 func (c *MessageConn) closable() bool {
@@ -197,13 +213,14 @@ func (c *MessageConn) inTurn(write func() error) error {
 
 // limit calls write, as the only writer, if m may be sent.
 func (c *MessageConn) limit(m Message, write func() error) error {
+	c.check()
 	if err := c.life.denied(); err != nil {
 		return err
 	}
 	if m.Type == closeMessage {
 		c.life.leave()
 	}
-	if send, err := c.out.send(c.ctx, m); !send {
+	if send, err := c.out.send(c.ctx, m, c.writeDeadline()); !send {
 		return err
 	}
 	return c.life.explain(c.inTurn(write))

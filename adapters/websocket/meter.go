@@ -64,6 +64,10 @@ func isNil(limit traffik.Limiter) bool {
 // of [traffik.Subject.Hit]. Control frames and messages without a limit are
 // free. It blocks as long as the backend does, at most until ctx ends.
 func (m *Meter) Allow(ctx context.Context, message Message) (traffik.Verdict, error) {
+	if m == nil || m.sender == nil {
+		panic("traffikws: a Meter that is nil or zero; make it with NewMeter or NewMeterFunc")
+	}
+	mustContext(ctx)
 	return m.charge(ctx, message, m.gateOf(message))
 }
 

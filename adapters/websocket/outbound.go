@@ -29,12 +29,19 @@ func (out *outbound) hold(ctx context.Context, t time.Time) error {
 }
 
 // send reports whether m is to be written. Otherwise the error is what the
-// application gets.
-func (out *outbound) send(ctx context.Context, m Message) (bool, error) {
+// application gets. A message whose turn comes after the end of ctx, or after the
+// deadline of the write unless that is zero, is denied without waiting for either.
+func (out *outbound) send(ctx context.Context, m Message, deadline time.Time) (bool, error) {
 	if out == nil {
 		return true, nil
 	}
 	p := out.enter(m)
+	if !deadline.IsZero() {
+		p.endBy(deadline)
+	}
+	if end, ok := ctx.Deadline(); ok {
+		p.endBy(end)
+	}
 	admitted, err := out.admit(ctx, p)
 	if denied := out.life.denied(); denied != nil { // whatever the store says meanwhile
 		p.refund(ctx)
@@ -52,7 +59,7 @@ func (out *outbound) send(ctx context.Context, m Message) (bool, error) {
 	case out.mode.silent:
 		return false, nil
 	case out.ends(p.verdict):
-		out.life.end(p.verdict, out.config.close)
+		out.life.end(p.verdict, func() { out.config.close(policyViolation, overLimitReason) })
 		return false, out.life.denied()
 	}
 	return false, &DeniedError{Verdict: p.verdict}

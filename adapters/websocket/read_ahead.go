@@ -77,6 +77,7 @@ func (a *readAhead) begin(ctx context.Context) {
 }
 
 func (a *readAhead) run(ctx context.Context) {
+	defer a.life.settle()
 	returned := false
 	defer func() {
 		if !returned {
@@ -99,7 +100,7 @@ func (a *readAhead) push(m Message, err error) bool {
 	}
 	a.queue = append(a.queue, m)
 	a.bytes += len(m.Data)
-	a.reading = a.wanted && a.room()
+	a.reading = a.wanted && a.room() && !a.life.hasEnded()
 	return a.reading
 }
 
