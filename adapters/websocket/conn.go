@@ -61,16 +61,18 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 // choice: coder/websocket closes it if it is being read. Under [Delay] the end of ctx
 // ends the call alone; close the connection to end it.
 func (c *Conn[T]) Read(ctx context.Context) (T, []byte, error) {
-	c.check()
-	mustContext(ctx)
+	if err := c.misused(ctx); err != nil {
+		return 0, nil, err
+	}
 	m, err := c.in.next(ctx)
 	return T(m.Type), m.Data, err
 }
 
 // Write writes a message; see [WithOutbound].
 func (c *Conn[T]) Write(ctx context.Context, kind T, data []byte) error {
-	c.check()
-	mustContext(ctx)
+	if err := c.misused(ctx); err != nil {
+		return err
+	}
 	if err := c.life.denied(); err != nil {
 		return err
 	}
@@ -88,7 +90,9 @@ func (c *Conn[T]) Write(ctx context.Context, kind T, data []byte) error {
 // writes one that is [net.ErrClosed]. A connection ended over the limit is closed
 // already; that [DeniedError] is returned. Any goroutine may call it.
 func (c *Conn[T]) Close(code int, reason string) error {
-	c.check()
+	if err := c.misused(context.Background()); err != nil {
+		return err
+	}
 	if c.closer == nil {
 		return errors.ErrUnsupported
 	}
@@ -103,7 +107,9 @@ func (c *Conn[T]) Close(code int, reason string) error {
 // and ends what is held as [Conn.Close] does. The error is [errors.ErrUnsupported]
 // if the library has no such method.
 func (c *Conn[T]) CloseNow() error {
-	c.check()
+	if err := c.misused(context.Background()); err != nil {
+		return err
+	}
 	conn, ok := c.Socket.(interface{ CloseNow() error })
 	if !ok {
 		return errors.ErrUnsupported
@@ -113,15 +119,3 @@ func (c *Conn[T]) CloseNow() error {
 }
 
 func (c *Conn[T]) closable() bool { return c.closer != nil }
-
-func (c *Conn[T]) check() {
-	if c == nil || c.in == nil {
-		panic("traffikws: a Conn that is nil or zero; make it with Wrap")
-	}
-}
-
-func mustContext(ctx context.Context) {
-	if ctx == nil {
-		panic("traffikws: the context is nil; give context.Background()")
-	}
-}

@@ -367,67 +367,42 @@ func TestPanicOfACostFunction(t *testing.T) {
 	}
 }
 
-// What is nil or was not made is a programmer's mistake: a panic that names it, before
-// anything is read, written or charged.
+// What is nil or was not made is a programmer's mistake: a constructor panics with a text
+// that names it, a call that has an error returns one that does, before anything is read,
+// written or charged.
 func TestNil(t *testing.T) {
 	t.Parallel()
 	limit, _ := newLimit(t, "3/h")
 	s := &script{inbound: []string{"a"}}
-	conn, messages := traffikws.Wrap(s, peer(), limit), traffikws.WrapMessages(s, peer(), limit)
 	var (
 		noThrottle *traffik.Throttle
 		noGate     *traffik.Gate
-		noContext  context.Context
 		noConn     *traffikws.Conn[kind]
-		noMessages *traffikws.MessageConn
-		noMeter    *traffikws.Meter
 	)
 	for name, call := range map[string]func(){
-		"limit":                        func() { traffikws.Wrap(s, peer(), nil) },
-		"limit of messages":            func() { traffikws.WrapMessages(s, peer(), nil) },
-		"throttle":                     func() { traffikws.Wrap(s, peer(), noThrottle) },
-		"gate":                         func() { traffikws.Wrap(s, peer(), noGate) },
-		"zero gate":                    func() { traffikws.Wrap(s, peer(), new(traffik.Gate)) },
-		"request":                      func() { traffikws.Wrap(s, nil, limit) },
-		"request of messages":          func() { traffikws.WrapMessages(s, nil, limit) },
-		"connection":                   func() { traffikws.Wrap[kind](nil, peer(), limit) },
-		"message socket":               func() { traffikws.WrapMessages(nil, peer(), limit) },
-		"pointer":                      func() { traffikws.Wrap((*closing)(nil), peer(), limit) },
-		"pointer, messages":            func() { traffikws.WrapMessages((*talker)(nil), peer(), limit) },
-		"wrapper to wrap":              func() { traffikws.Wrap(noConn, peer(), limit) },
-		"option":                       func() { traffikws.Wrap(s, peer(), limit, traffikws.WithMode(traffikws.Drop()), nil) },
-		"option of messages":           func() { traffikws.WrapMessages(s, peer(), limit, nil) },
-		"handshake":                    func() { traffikws.From(nil) },
-		"request of a meter":           func() { traffikws.NewMeter(nil, limit) },
-		"limit of a meter":             func() { traffikws.NewMeter(peer(), nil) },
-		"function of a meter":          func() { traffikws.NewMeterFunc(peer(), nil) },
-		"request of a choosing meter":  func() { traffikws.NewMeterFunc(nil, func(traffikws.Message) traffik.Limiter { return nil }) },
-		"context of a read":            func() { _, _, _ = conn.Read(noContext) },
-		"context of a reader":          func() { _, _, _ = conn.Reader(noContext) },
-		"context of JSON":              func() { _ = conn.ReadJSON(noContext, new(any)) },
-		"context of a write":           func() { _ = conn.Write(noContext, 1, nil) },
-		"context of a writer":          func() { w, _ := conn.Writer(noContext, 1); _ = w.Close() },
-		"context of a meter":           func() { _, _ = traffikws.NewMeter(peer(), limit).Allow(noContext, traffikws.Message{Type: 1}) },
-		"meter":                        func() { _, _ = noMeter.Allow(t.Context(), traffikws.Message{Type: 1}) },
-		"zero meter":                   func() { _, _ = new(traffikws.Meter).Allow(t.Context(), traffikws.Message{Type: 1}) },
-		"conn to read":                 func() { _, _, _ = noConn.Read(t.Context()) },
-		"conn to write":                func() { _ = noConn.Write(t.Context(), 1, nil) },
-		"conn to close":                func() { _ = noConn.Close(1000, "") },
-		"conn to break":                func() { _ = noConn.CloseNow() },
-		"zero conn":                    func() { _, _, _ = new(traffikws.Conn[kind]).Read(t.Context()) },
-		"zero conn to break":           func() { _ = new(traffikws.Conn[kind]).CloseNow() },
-		"message conn to read":         func() { _, _, _ = noMessages.ReadMessage() },
-		"message conn to write":        func() { _ = noMessages.WriteMessage(1, nil) },
-		"message conn to prepare for":  func() { _ = traffikws.WritePrepared(noMessages, &prepared{}, traffikws.Message{Type: 1}) },
-		"message conn with a deadline": func() { _ = noMessages.SetWriteDeadline(time.Time{}) },
-		"message conn to control":      func() { _ = noMessages.WriteControl(8, nil, time.Time{}) },
-		"message conn to close":        func() { _ = noMessages.Close() },
-		"zero message conn":            func() { _, _, _ = new(traffikws.MessageConn).ReadMessage() },
-		"zero message conn to close":   func() { _ = new(traffikws.MessageConn).Close() },
+		"limit":                       func() { traffikws.Wrap(s, peer(), nil) },
+		"limit of messages":           func() { traffikws.WrapMessages(s, peer(), nil) },
+		"throttle":                    func() { traffikws.Wrap(s, peer(), noThrottle) },
+		"gate":                        func() { traffikws.Wrap(s, peer(), noGate) },
+		"zero gate":                   func() { traffikws.Wrap(s, peer(), new(traffik.Gate)) },
+		"request":                     func() { traffikws.Wrap(s, nil, limit) },
+		"request of messages":         func() { traffikws.WrapMessages(s, nil, limit) },
+		"connection":                  func() { traffikws.Wrap[kind](nil, peer(), limit) },
+		"message socket":              func() { traffikws.WrapMessages(nil, peer(), limit) },
+		"pointer":                     func() { traffikws.Wrap((*closing)(nil), peer(), limit) },
+		"pointer, messages":           func() { traffikws.WrapMessages((*talker)(nil), peer(), limit) },
+		"wrapper to wrap":             func() { traffikws.Wrap(noConn, peer(), limit) },
+		"option":                      func() { traffikws.Wrap(s, peer(), limit, traffikws.WithMode(traffikws.Drop()), nil) },
+		"option of messages":          func() { traffikws.WrapMessages(s, peer(), limit, nil) },
+		"handshake":                   func() { traffikws.From(nil) },
+		"request of a meter":          func() { traffikws.NewMeter(nil, limit) },
+		"limit of a meter":            func() { traffikws.NewMeter(peer(), nil) },
+		"function of a meter":         func() { traffikws.NewMeterFunc(peer(), nil) },
+		"request of a choosing meter": func() { traffikws.NewMeterFunc(nil, func(traffikws.Message) traffik.Limiter { return nil }) },
 	} {
 		func() {
 			defer func() {
-				if text, ok := recover().(string); !ok || !strings.HasPrefix(text, "traffik") {
+				if text, ok := recover().(string); !ok || !strings.HasPrefix(text, "traffik") || !strings.Contains(text, ";") && !strings.Contains(text, "nil") {
 					t.Errorf("a nil %s: panic %q, want a text of our own", name, text)
 				}
 			}()
@@ -437,11 +412,61 @@ func TestNil(t *testing.T) {
 	if m, ok := traffikws.MessageOf(nil); ok {
 		t.Errorf("nothing has the message %+v", m)
 	}
-	if stat, err := limit.Key("ip:192.0.2.1").Stat(t.Context()); err != nil || stat.Remaining != 3 || len(s.inbound) != 1 || len(s.written) != 0 {
-		t.Errorf("%d remaining, %v, unread %q, written %q; want nothing charged, read or written", stat.Remaining, err, s.inbound, s.written)
+	if len(s.inbound) != 1 || len(s.written) != 0 {
+		t.Errorf("unread %q, written %q; want nothing read or written", s.inbound, s.written)
 	}
-	if _, data, err := messages.ReadMessage(); err != nil || string(data) != "a" {
-		t.Errorf("%q, %v; want the connection in order", data, err)
+}
+
+func TestMisuse(t *testing.T) {
+	t.Parallel()
+	limit, _ := newLimit(t, "3/h")
+	s := &script{inbound: []string{"a"}}
+	wrapped := traffikws.Wrap(s, peer(), limit)
+	var noContext context.Context
+	calls := map[string]func() error{
+		"read without a context":   func() error { _, _, err := wrapped.Read(noContext); return err },
+		"reader without a context": func() error { _, _, err := wrapped.Reader(noContext); return err },
+		"JSON without a context":   func() error { return wrapped.ReadJSON(noContext, new(any)) },
+		"write without a context":  func() error { return wrapped.Write(noContext, 1, nil) },
+		"write of JSON without":    func() error { return wrapped.WriteJSON(noContext, 1) },
+		"writer without a context": func() error { w, _ := wrapped.Writer(noContext, 1); return w.Close() },
+		"meter without a context": func() error {
+			_, err := traffikws.NewMeter(peer(), limit).Allow(noContext, traffikws.Message{Type: 1})
+			return err
+		},
+	}
+	for name, m := range map[string]*traffikws.Meter{"nil": nil, "zero": {}} {
+		calls[name+" meter"] = func() error { _, err := m.Allow(t.Context(), traffikws.Message{Type: 1}); return err }
+	}
+	for name, c := range map[string]*traffikws.Conn[kind]{"nil": nil, "zero": {}} {
+		calls[name+" Conn.Read"] = func() error { _, _, err := c.Read(t.Context()); return err }
+		calls[name+" Conn.Reader"] = func() error { _, _, err := c.Reader(t.Context()); return err }
+		calls[name+" Conn.ReadJSON"] = func() error { return c.ReadJSON(t.Context(), new(any)) }
+		calls[name+" Conn.Write"] = func() error { return c.Write(t.Context(), 1, nil) }
+		calls[name+" Conn.WriteJSON"] = func() error { return c.WriteJSON(t.Context(), 1) }
+		calls[name+" Conn.Writer"] = func() error { w, _ := c.Writer(t.Context(), 1); return w.Close() }
+		calls[name+" Conn.Close"] = func() error { return c.Close(1000, "") }
+		calls[name+" Conn.CloseNow"] = func() error { return c.CloseNow() }
+	}
+	for name, c := range map[string]*traffikws.MessageConn{"nil": nil, "zero": {}} {
+		calls[name+" MessageConn.ReadMessage"] = func() error { _, _, err := c.ReadMessage(); return err }
+		calls[name+" MessageConn.NextReader"] = func() error { _, _, err := c.NextReader(); return err }
+		calls[name+" MessageConn.ReadJSON"] = func() error { return c.ReadJSON(new(any)) }
+		calls[name+" MessageConn.WriteMessage"] = func() error { return c.WriteMessage(1, nil) }
+		calls[name+" MessageConn.WriteJSON"] = func() error { return c.WriteJSON(1) }
+		calls[name+" MessageConn.NextWriter"] = func() error { w, _ := c.NextWriter(1); return w.Close() }
+		calls[name+" MessageConn.SetWriteDeadline"] = func() error { return c.SetWriteDeadline(time.Time{}) }
+		calls[name+" MessageConn.WriteControl"] = func() error { return c.WriteControl(8, nil, time.Time{}) }
+		calls[name+" MessageConn.Close"] = func() error { return c.Close() }
+		calls[name+" WritePrepared"] = func() error { return traffikws.WritePrepared(c, &prepared{}, traffikws.Message{Type: 1}) }
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, traffik.ErrUsage) || !strings.Contains(err.Error(), ";") {
+			t.Errorf("%s: %v, want ErrUsage and what to do", name, err)
+		}
+	}
+	if got := remaining(t, limit); got != 3 || len(s.inbound) != 1 || len(s.written) != 0 {
+		t.Errorf("%d remaining, unread %q, written %q; want nothing charged, read or written", got, s.inbound, s.written)
 	}
 }
 

@@ -83,6 +83,9 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 		if deliver || err != nil {
 			return m, err
 		}
+		if ctx.Err() != nil { // while the message was judged: nothing is read with it
+			return Message{}, context.Cause(ctx)
+		}
 	}
 }
 

@@ -79,7 +79,9 @@ func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limit
 // turn for five seconds is dropped; the error is [os.ErrDeadlineExceeded], and the
 // next call reads on.
 func (c *MessageConn) ReadMessage() (messageType int, data []byte, err error) {
-	c.check()
+	if err := c.misused(); err != nil {
+		return 0, nil, err
+	}
 	m, err := c.in.next(c.ctx)
 	return m.Type, m.Data, err
 }
@@ -97,7 +99,9 @@ func (c *MessageConn) WriteMessage(messageType int, data []byte) error {
 // does. The error is [errors.ErrUnsupported] if the connection beneath has no
 // method WritePreparedMessage for it.
 func WritePrepared[P any](c *MessageConn, prepared P, m Message) error {
-	c.check()
+	if err := c.misused(); err != nil {
+		return err
+	}
 	conn, ok := c.conn.(interface{ WritePreparedMessage(P) error })
 	if !ok {
 		return errors.ErrUnsupported
@@ -110,7 +114,9 @@ func WritePrepared[P any](c *MessageConn, prepared P, m Message) error {
 // goroutine may call while another writes, as a read writes its notices; those have
 // five seconds of their own. It waits for the write that is under way.
 func (c *MessageConn) SetWriteDeadline(t time.Time) error {
-	c.check()
+	if err := c.misused(); err != nil {
+		return err
+	}
 	c.turn.take()
 	defer c.turn.give()
 	c.deadline.Store(&t)
@@ -146,7 +152,9 @@ func (c *MessageConn) notify(notice []byte) error {
 // only a pong may come through here: other frames and messages would wait up to five
 // seconds for the read that they are called from, once it ends the connection.
 func (c *MessageConn) WriteControl(messageType int, data []byte, deadline time.Time) error {
-	c.check()
+	if err := c.misused(); err != nil {
+		return err
+	}
 	conn, ok := c.conn.(controller)
 	if !ok {
 		return errors.ErrUnsupported
@@ -177,19 +185,15 @@ func (c *MessageConn) pong(write func() error) error {
 // gorilla/websocket, and ends what is held as [MessageConn.WriteControl] does. The
 // error is [errors.ErrUnsupported] if there is no Close.
 func (c *MessageConn) Close() error {
-	c.check()
+	if err := c.misused(); err != nil {
+		return err
+	}
 	conn, ok := c.conn.(io.Closer)
 	if !ok {
 		return errors.ErrUnsupported
 	}
 	c.life.leave()
 	return conn.Close()
-}
-
-func (c *MessageConn) check() {
-	if c == nil || c.in == nil {
-		panic("traffikws: a MessageConn that is nil or zero; make it with WrapMessages")
-	}
 }
 
 // writeDeadline is that of the application's writes, the zero time without one.
@@ -213,7 +217,9 @@ func (c *MessageConn) inTurn(write func() error) error {
 
 // limit calls write, as the only writer, if m may be sent.
 func (c *MessageConn) limit(m Message, write func() error) error {
-	c.check()
+	if err := c.misused(); err != nil {
+		return err
+	}
 	if err := c.life.denied(); err != nil {
 		return err
 	}

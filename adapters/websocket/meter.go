@@ -61,13 +61,13 @@ func isNil(limit traffik.Limiter) bool {
 }
 
 // Allow charges one message. Being over the limit is a Verdict; errors are those
-// of [traffik.Subject.Hit]. Control frames and messages without a limit are
+// of [traffik.Subject.Hit], one that wraps [traffik.ErrUsage] for a nil context and a nil
+// or zero Meter among them. Control frames and messages without a limit are
 // free. It blocks as long as the backend does, at most until ctx ends.
 func (m *Meter) Allow(ctx context.Context, message Message) (traffik.Verdict, error) {
-	if m == nil || m.sender == nil {
-		panic("traffikws: a Meter that is nil or zero; make it with NewMeter or NewMeterFunc")
+	if err := m.misused(ctx); err != nil {
+		return traffik.Verdict{}, err
 	}
-	mustContext(ctx)
 	return m.charge(ctx, message, m.gateOf(message))
 }
 
