@@ -2,10 +2,9 @@ package websockets
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gorilla "github.com/gorilla/websocket"
@@ -13,56 +12,42 @@ import (
 	traffikws "github.com/traffik-go/traffik/adapters/websocket"
 )
 
-// A gorilla server that writes from a goroutine of its own, with a deadline for
-// each write: notices written meanwhile neither race with that nor fail because
-// the last deadline is over.
-func TestNoticesBesideWritesWithDeadlines(t *testing.T) {
-	t.Parallel()
-	const patience = time.Second
-	var upgrader gorilla.Upgrader
+// newsroom is a gorilla server that writes news each 10 ms from a goroutine of its
+// own, with a deadline for each write, and delivers nothing.
+func newsroom(t *testing.T, lasts time.Duration) http.HandlerFunc {
+	t.Helper()
 	limit, _ := newLimit(t, "2/h")
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var upgrader gorilla.Upgrader
+	return func(w http.ResponseWriter, r *http.Request) {
 		ws, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return
 		}
-		defer func() { _ = ws.Close() }()
 		conn := traffikws.WrapMessages(ws, traffikws.From(r), limit)
-		done := make(chan struct{})
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer close(done)
-		wg.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				if conn.SetWriteDeadline(time.Now().Add(patience)) != nil || conn.WriteMessage(gorilla.TextMessage, []byte("news")) != nil {
-					return
-				}
-				time.Sleep(time.Millisecond) //nolint:forbidigo // news come as they come
+		written := make(chan struct{})
+		defer func() {
+			_ = ws.Close()
+			<-written
+		}()
+		go func() {
+			defer close(written)
+			for conn.SetWriteDeadline(time.Now().Add(lasts)) == nil && conn.WriteMessage(gorilla.TextMessage, []byte("news")) == nil {
+				time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the clock of the bubble
 			}
-		})
-		for {
-			if _, _, err := conn.ReadMessage(); err != nil {
-				return
-			}
+		}()
+		for err == nil {
+			_, _, err = conn.ReadMessage()
 		}
-	}))
-	t.Cleanup(server.Close)
-	testNoticesArrive(t, server)
+	}
 }
 
-// The same of a server that writes from the goroutine that reads: the deadline of
-// its last write is over when the notice is due.
-func TestNoticeAfterADeadline(t *testing.T) {
-	t.Parallel()
-	const patience = time.Second
-	var upgrader gorilla.Upgrader
+// echoing is a gorilla server that answers from the goroutine that reads, with a deadline
+// for each write set past the wrapper.
+func echoing(t *testing.T, lasts time.Duration) http.HandlerFunc {
+	t.Helper()
 	limit, _ := newLimit(t, "2/h")
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var upgrader gorilla.Upgrader
+	return func(w http.ResponseWriter, r *http.Request) {
 		ws, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return
@@ -71,39 +56,35 @@ func TestNoticeAfterADeadline(t *testing.T) {
 		conn := traffikws.WrapMessages(ws, traffikws.From(r), limit)
 		for {
 			kind, data, err := conn.ReadMessage()
-			if err != nil {
+			if err != nil || ws.SetWriteDeadline(time.Now().Add(lasts)) != nil || conn.WriteMessage(kind, data) != nil {
 				return
 			}
-			_ = ws.SetWriteDeadline(time.Now().Add(patience))
-			if conn.WriteMessage(kind, data) != nil {
-				return
-			}
-		}
-	}))
-	t.Cleanup(server.Close)
-	testNoticesArrive(t, server)
-}
-
-func testNoticesArrive(t *testing.T, server *httptest.Server) {
-	t.Helper()
-	c := dial(t, server)
-	for i := range 4 {
-		c.say("hello")
-		if i == 1 {
-			time.Sleep(1200 * time.Millisecond) //nolint:forbidigo // past each deadline
 		}
 	}
-	for {
-		select {
-		case text, open := <-c.heard:
-			if !open {
-				t.Fatalf("the connection ended: %v", c.ended)
-			}
-			if strings.Contains(text, "rate_limit") {
-				return
-			}
-		case <-time.After(5 * time.Second):
-			t.Fatal("no notice came")
-		}
+}
+
+// Notices written beside the application's writes neither race with them nor fail because
+// the deadline of the last one is over.
+func TestNoticesBesideWritesWithDeadlines(t *testing.T) {
+	t.Parallel()
+	const lasts = time.Second
+	for name, server := range map[string]func(*testing.T, time.Duration) http.HandlerFunc{"beside": newsroom, "before": echoing} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := dial(t, serveInMemory(t, server(t, lasts)))
+				c.say("1", "2")
+				time.Sleep(lasts + lasts/5) //nolint:forbidigo // past the deadline of each write so far
+				c.say("3", "4")
+				for end := time.Now().Add(patience); ; {
+					if text := c.hear(); strings.Contains(text, "rate_limit") {
+						return
+					}
+					if time.Now().After(end) {
+						t.Fatal("no notice came")
+					}
+				}
+			})
+		})
 	}
 }

@@ -3,6 +3,7 @@ package websockets
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -18,6 +19,7 @@ import (
 // echoFor echoes what the limit admits for from, after release: by then the
 // framework has used its context for another request.
 func echoFor(ws *websocket.Conn, from *traffik.Request, limit traffik.Limiter, release <-chan struct{}) {
+	defer func() { _ = ws.CloseNow() }()
 	<-release
 	conn := traffikws.Wrap(ws, from, limit)
 	for {
@@ -70,25 +72,23 @@ func TestIdentityFromTheFramework(t *testing.T) {
 	for name, rooms := range map[string]func(traffik.Limiter, <-chan struct{}) http.Handler{"gin": ginRooms, "echo": echoRooms} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			limit, err := traffik.New("room", "1/d", traffik.WithBackend(mustMemory(t)),
-				traffik.WithIdentifier(traffik.Together(traffik.ByParam("room"), traffik.ByValue("user"), traffik.ByRoute())))
-			if err != nil {
-				t.Fatal(err)
-			}
+			limit, _ := newLimit(t, "1/d", traffik.WithIdentifier(traffik.Together(traffik.ByParam("room"), traffik.ByValue("user"), traffik.ByRoute())))
 			release := make(chan struct{})
+			open := sync.OnceFunc(func() { close(release) })
 			server := serve(t, rooms(limit, release))
+			t.Cleanup(open)
 			var clients []*client
 			for _, path := range []string{"/rooms/red?user=alice", "/rooms/red?user=bob", "/rooms/blue?user=alice"} {
 				clients = append(clients, dialPath(t, server, path))
 			}
 			for range 10 {
-				res, err := http.Get(server.URL + "/rooms/other?user=eve") // refused, but routed
+				res, err := server.client.Get(server.url + "/rooms/other?user=eve") // refused, but routed
 				if err != nil {
 					t.Fatal(err)
 				}
 				_ = res.Body.Close()
 			}
-			close(release)
+			open()
 			for i, c := range clients {
 				c.say("1", "2")
 				if got := c.hear(); got != "1" {
@@ -107,7 +107,7 @@ func TestIdentityFromTheFramework(t *testing.T) {
 func TestKeyNotNamed(t *testing.T) {
 	t.Parallel()
 	verdicts := make(chan traffik.Verdict, 1)
-	limit := traffik.MustNew("user", "1/d", traffik.WithBackend(mustMemory(t)), traffik.WithIdentifier(traffik.ByValue("user")))
+	limit, _ := newLimit(t, "1/d", traffik.WithIdentifier(traffik.ByValue("user")))
 	e := echo.New()
 	e.GET("/", func(c echo.Context) error {
 		c.Set("user", "alice")
@@ -115,7 +115,8 @@ func TestKeyNotNamed(t *testing.T) {
 		verdicts <- v
 		return err
 	})
-	res, err := http.Get(serve(t, e).URL)
+	server := serve(t, e)
+	res, err := server.client.Get(server.url)
 	if err != nil {
 		t.Fatal(err)
 	}

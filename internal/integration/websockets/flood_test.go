@@ -1,7 +1,6 @@
 package websockets
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -53,8 +53,8 @@ func TestFlood(t *testing.T) {
 			})
 		}
 		for modeName, mode := range map[string]traffikws.Mode{"notify": traffikws.Notify(), "delay": traffikws.Delay(0)} {
-			t.Run(name+" "+modeName+" in real time", func(t *testing.T) {
-				testFloodInRealTime(t, handler, mode)
+			t.Run(name+" "+modeName+" at a pace", func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { testFloodAtAPace(t, handler, mode) })
 			})
 		}
 	}
@@ -69,65 +69,42 @@ func testHeapIsFlat(t *testing.T, first uint64, later []uint64) {
 	}
 }
 
-// testFloodInRealTime floods for two seconds of the real clock. Under Delay the
-// peer is slowed, and what it has not got rid of goes with it.
-func testFloodInRealTime(t *testing.T, handler func(traffik.Limiter, ...traffikws.Option) http.HandlerFunc, mode traffikws.Mode) {
+// testFloodAtAPace floods with 5000 messages a second for two seconds of a bubble, or with
+// as many as are taken: under Delay the peer is slowed.
+func testFloodAtAPace(t *testing.T, handler func(traffik.Limiter, ...traffikws.Option) http.HandlerFunc, mode traffikws.Mode) {
 	t.Helper()
 	const lasts, rate, burst = 2 * time.Second, 100, 100
-	limit := traffik.MustNew("flood", "100/s", traffik.WithBackend(mustMemory(t)),
-		traffik.WithStrategy(traffik.TokenBucket{}), traffik.WithIdentifier(traffikws.ByConnection()))
-	const flood = "0123456789"
-	var came arrivals
-	var delivered atomic.Int64 // to the server, whose echoes may be on their way at the end
-	echoed := traffik.MustNew("echoed", "1000000000/s", traffik.WithBackend(mustMemory(t)), traffik.WithCostFunc(func(r *traffik.Request) (int64, error) {
-		if m, _ := traffikws.MessageOf(r); string(m.Data) == flood {
-			delivered.Add(1)
-		}
-		return 1, nil
-	}))
-	server := serve(t, handler(limit, traffikws.WithMode(mode), traffikws.WithOutbound(echoed, traffikws.Notify()),
-		traffikws.WithLimitFunc(func(m traffikws.Message) traffik.Limiter {
-			if string(m.Data) == flood {
-				came.note()
-			}
-			return limit
-		})))
+	limit := bubbleLimit(t, "100/s", traffik.WithStrategy(traffik.TokenBucket{}), traffik.WithIdentifier(traffikws.ByConnection()))
+	server := serveInMemory(t, handler(limit, traffikws.WithMode(mode)))
 	flooder, bystander := dialWith(t, server, "", nil), dial(t, server)
-	ctx, cancel := context.WithTimeout(t.Context(), lasts)
-	defer cancel()
-	start, done := time.Now(), make(chan struct{})
-	go func() {
-		defer close(done)
-		for flooder.ws.Write(ctx, websocket.MessageText, []byte(flood)) == nil {
+	start := time.Now()
+	var flooding sync.WaitGroup
+	flooding.Go(func() {
+		for time.Since(start) < lasts {
+			if err := flooder.ws.Write(t.Context(), websocket.MessageText, []byte("0123456789")); err != nil {
+				t.Errorf("flooding: %v", err)
+				return
+			}
+			time.Sleep(time.Second / 5000) //nolint:forbidigo // the clock of the bubble
 		}
-	}()
-	pulse := pulseUntil(ctx)
+	})
 	heap := []uint64{heapInUse()}
-	for i := 0; ctx.Err() == nil; i++ {
-		asked := pulse.steadily()
+	for i := 0; time.Since(start) < lasts; i++ {
+		asked := time.Now()
 		bystander.say(fmt.Sprint(i))
-		if got := bystander.hear(); got != fmt.Sprint(i) {
-			t.Errorf("the bystander heard %q, want %d", got, i)
-		}
-		if took := pulse.steadily() - asked; took > time.Second {
-			t.Errorf("the bystander heard %d after %v", i, took)
+		if got, took := bystander.hear(), time.Since(asked); got != fmt.Sprint(i) || took != 0 {
+			t.Errorf("the bystander heard %q after %v, want %d at once", got, took, i)
 		}
 		heap = append(heap, heapInUse())
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // a real server at real time
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the clock of the bubble
 	}
-	<-done
-	_ = flooder.ws.CloseNow() // the write that was broken off may have done so
-	notices := 0
-	for message := range flooder.heard {
-		if strings.Contains(message, "rate_limit") {
-			notices++
-		}
-	}
+	flooding.Wait()
+	synctest.Wait()
 	passed := time.Since(start)
-	// Nothing is lost while messages come faster than a bucket fills, so the floor is close.
-	least, most := burst+int(came.steadily().Seconds()*rate)*8/10, burst+int(passed.Seconds()*rate)+1
-	if n := int(delivered.Load()); n < least || n > most {
-		t.Errorf("%d messages were delivered in %v, want %d to %d", n, passed, least, most)
+	notices, delivered := flooder.count()
+	// A bucket is never full while more comes than it refills.
+	if want := burst + int(passed.Seconds()*rate); delivered < want-1 || delivered > want {
+		t.Errorf("%d messages were delivered in %v, want %d", delivered, passed, want)
 	}
 	if most := 1 + int(passed/traffikws.NoticeInterval); notices > most {
 		t.Errorf("%d notices in %v, want at most %d", notices, passed, most)
@@ -135,51 +112,29 @@ func testFloodInRealTime(t *testing.T, handler func(traffik.Limiter, ...traffikw
 	testHeapIsFlat(t, heap[0], heap[len(heap)/2:])
 }
 
-// arrivals are events that come one soon after the other, as the messages of a flood. The zero value has seen none.
-type arrivals struct {
-	mu    sync.Mutex
-	last  time.Time
-	spent time.Duration
-}
-
-func (a *arrivals) note() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	at := time.Now()
-	if gap := at.Sub(a.last); gap < 100*time.Millisecond { // longer if the machine stood still
-		a.spent += gap
-	}
-	a.last = at
-}
-
-// steadily returns for how long they have come so.
-func (a *arrivals) steadily() time.Duration {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.spent
-}
-
-// pulseUntil tells the time of this process, which stands still with its machine.
-func pulseUntil(ctx context.Context) *arrivals {
-	pulse := new(arrivals)
-	go func() {
-		ticker := time.NewTicker(10 * time.Millisecond)
-		defer ticker.Stop()
-		for ctx.Err() == nil {
-			pulse.note()
-			<-ticker.C
+// count tells apart what has been heard so far.
+func (c *client) count() (notices, echoes int) {
+	for {
+		select {
+		case message := <-c.heard:
+			if strings.Contains(message, "rate_limit") {
+				notices++
+			} else {
+				echoes++
+			}
+		default:
+			return notices, echoes
 		}
-	}()
-	return pulse
+	}
 }
 
 // flood sends at least n messages, and goes on until the bystander has had ten
 // messages of its own echoed. Then it counts what the flooder has heard, and
 // returns how many of it were notices.
-func flood(t *testing.T, flooder, bystander *client, n int) (notices int) {
+func flood(t *testing.T, flooder, bystander *client, n int) int {
 	t.Helper()
 	var served atomic.Bool
-	sent := make(chan int)
+	sent := make(chan int, 1)
 	go func() {
 		i := 0
 		defer func() { sent <- i }()
@@ -190,21 +145,6 @@ func flood(t *testing.T, flooder, bystander *client, n int) (notices int) {
 			}
 		}
 	}()
-	echoes := 0
-	listen := func() {
-		for {
-			select {
-			case message := <-flooder.heard:
-				if strings.Contains(message, "rate_limit") {
-					notices++
-				} else {
-					echoes++
-				}
-			default:
-				return
-			}
-		}
-	}
 	for i := range 10 {
 		bystander.say(fmt.Sprint(i))
 		if got := bystander.hear(); got != fmt.Sprint(i) {
@@ -216,7 +156,7 @@ func flood(t *testing.T, flooder, bystander *client, n int) (notices int) {
 		t.Errorf("%d messages were sent", got)
 	}
 	flooder.ping()
-	listen()
+	notices, echoes := flooder.count()
 	if echoes != 100 {
 		t.Errorf("%d messages were delivered, want 100", echoes)
 	}

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -15,12 +17,13 @@ import (
 
 	traffikws "github.com/traffik-go/traffik/adapters/websocket"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
 // hearAll is what is left to hear until the connection ends.
 func (c *client) hearAll() (heard []string) {
 	c.Helper()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(patience); ; {
 		select {
 		case message, ok := <-c.heard:
 			if !ok {
@@ -92,17 +95,21 @@ func TestCloseOfALateReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			limit, _ := newLimit(t, "1/10s")
-			server := serve(t, handler(limit, traffikws.WithMode(traffikws.Close())))
-			ws, _, err := websocket.Dial(t.Context(), server.URL, nil) //nolint:bodyclose // coder: it need not be closed
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = ws.CloseNow() }()
-			for i := range 20 {
-				if err := ws.Write(t.Context(), websocket.MessageText, []byte("x")); err != nil {
+			over := make(chan struct{})
+			server := serve(t, handler(limit, traffikws.WithMode(traffikws.Close()), traffikws.WithLimitFunc(func(m traffikws.Message) traffik.Limiter {
+				if string(m.Data) == "over" { // the close comes now
+					close(over)
+				}
+				return limit
+			})))
+			ws := dialQuietly(t, server, "", nil)
+			for i, message := range append([]string{"x", "over"}, slices.Repeat([]string{"late"}, 18)...) {
+				if err := ws.Write(t.Context(), websocket.MessageText, []byte(message)); err != nil {
 					t.Fatalf("message %d: %v", i, err)
 				}
-				time.Sleep(20 * time.Millisecond) //nolint:forbidigo // the close comes after the second
+				if message == "over" {
+					<-over
+				}
 			}
 			if _, _, err := ws.Read(t.Context()); err != nil {
 				t.Errorf("the echo of the first message: %v", err)
@@ -169,14 +176,13 @@ func TestCloseBesideAWriter(t *testing.T) {
 			limit, _ := newLimit(t, "1/h")
 			server := serve(t, handler(limit))
 			for range 10 {
-				ws, _, err := websocket.Dial(t.Context(), server.URL, nil) //nolint:bodyclose // coder: it need not be closed
-				if err != nil {
-					t.Fatal(err)
-				}
-				go func() {
+				ws := dialQuietly(t, server, "", nil)
+				var err error
+				var writing sync.WaitGroup
+				writing.Go(func() {
 					for ws.Write(t.Context(), websocket.MessageText, []byte("x")) == nil {
 					}
-				}()
+				})
 				for err == nil {
 					_, _, err = ws.Read(t.Context())
 				}
@@ -184,6 +190,7 @@ func TestCloseBesideAWriter(t *testing.T) {
 					t.Errorf("the connection ended by %v, want a close with 1008", err)
 				}
 				_ = ws.CloseNow()
+				writing.Wait()
 			}
 		})
 	}
@@ -212,9 +219,9 @@ func TestLimitsTogether(t *testing.T) {
 	for name, handler := range servers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			memory := mustMemory(t)
-			each := traffik.MustNew("each", "2/d", traffik.WithBackend(memory), traffik.WithIdentifier(traffikws.ByConnection()))
-			all := traffik.MustNew("all", "3/d", traffik.WithBackend(memory))
+			store := memory(t, traffik.WithClock(traffiktest.NewClock(time.Unix(1_700_000_000, 0))))
+			each := traffik.MustNew("each", "2/d", traffik.WithBackend(store), traffik.WithIdentifier(traffikws.ByConnection()))
+			all := traffik.MustNew("all", "3/d", traffik.WithBackend(store))
 			server := serve(t, handler(traffik.All(each, all)))
 			for i, want := range []int{2, 1, 0} {
 				c := dial(t, server)
@@ -255,7 +262,7 @@ func coderPinging(t *testing.T, limit traffik.Limiter) http.HandlerFunc {
 			waiting, cancel := context.WithTimeout(ctx, pongWait)
 			defer cancel()
 			err := ws.Ping(waiting)
-			if err != nil && ctx.Err() == nil {
+			if waiting.Err() != nil && ctx.Err() == nil { // and not because the client has left
 				t.Errorf("the server missed a pong: %v", err)
 			}
 			return err == nil
@@ -322,7 +329,7 @@ func (c *client) pingEverySecond() (stop func()) {
 			waiting, cancel := context.WithTimeout(ctx, pongWait)
 			defer cancel()
 			err := c.ws.Ping(waiting)
-			if err != nil && ctx.Err() == nil {
+			if waiting.Err() != nil && ctx.Err() == nil {
 				c.Errorf("the client missed a pong: %v", err)
 			}
 			return err == nil
@@ -335,25 +342,26 @@ func (c *client) pingEverySecond() (stop func()) {
 }
 
 // Messages that are held for longer than either side waits for a pong: both
-// sides get theirs, and every message comes, in order.
+// sides get theirs, and every message comes in its turn.
 func TestDelayWithPings(t *testing.T) {
 	t.Parallel()
 	for name, handler := range pinging {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			limit := traffik.MustNew("held", "1/2s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{}))
-			c := dial(t, serve(t, handler(t, limit)))
-			sent := strings.Fields("1 2 3 4 5")
-			c.say(sent...)
-			stop := c.pingEverySecond()
-			var heard []string
-			for range sent {
-				heard = append(heard, c.hear())
-			}
-			stop()
-			if !slices.Equal(heard, sent) {
-				t.Errorf("heard %q, want %q", heard, sent)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				limit := bubbleLimit(t, "1/2s", traffik.WithStrategy(traffik.GCRA{}))
+				c := dial(t, serveInMemory(t, handler(t, limit)))
+				sent := strings.Fields("1 2 3 4 5")
+				start := time.Now()
+				c.say(sent...)
+				stop := c.pingEverySecond()
+				for i, want := range sent {
+					if got, at := c.hear(), time.Since(start); got != want || at != time.Duration(i)*2*time.Second {
+						t.Errorf("heard %q after %v, want %q after %d s", got, at, want, 2*i)
+					}
+				}
+				stop()
+			})
 		})
 	}
 }
@@ -365,25 +373,36 @@ func TestDelayOfABacklogWithPings(t *testing.T) {
 	for name, handler := range pinging {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const messages = 500
-			limit := traffik.MustNew("held", "150/s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{Burst: 1}))
-			c := dial(t, serve(t, handler(t, limit)))
-			stop := c.pingEverySecond()
-			defer stop()
-			go func() {
-				for i := range messages {
-					if err := c.ws.Write(t.Context(), websocket.MessageText, fmt.Append(nil, i)); err != nil {
-						t.Errorf("message %d: %v", i, err)
-						return
-					}
-				}
-			}()
-			for i := range messages {
-				if got := c.hear(); got != fmt.Sprint(i) {
-					t.Fatalf("heard %q, want %d", got, i)
-				}
-			}
+			synctest.Test(t, func(t *testing.T) {
+				limit := bubbleLimit(t, "150/s", traffik.WithStrategy(traffik.GCRA{Burst: 1}))
+				c := dial(t, serveInMemory(t, handler(t, limit)))
+				stop := c.pingEverySecond()
+				defer stop()
+				c.testABacklogComes(500)
+			})
 		})
+	}
+}
+
+// testABacklogComes sends n messages as fast as they are taken, and hears them in order.
+func (c *client) testABacklogComes(n int) {
+	c.Helper()
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	sending.Go(func() {
+		for i := range n {
+			if err := c.ws.Write(c.Context(), websocket.MessageText, fmt.Append(nil, i)); err != nil {
+				c.Errorf("message %d: %v", i, err)
+				return
+			}
+		}
+	})
+	for i := range n {
+		if got := c.hear(); got != fmt.Sprint(i) {
+			c.Errorf("heard %q, want %d", got, i)
+			_ = c.ws.CloseNow()
+			return
+		}
 	}
 }
 
@@ -394,26 +413,25 @@ func TestDelayDeliversWhatCameBeforeTheClose(t *testing.T) {
 	for name, reader := range map[string]func(traffik.Limiter, func(string), chan<- error) http.HandlerFunc{"coder": coderReader, "gorilla": gorillaReaderOf} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			limit := traffik.MustNew("held", "5/s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{Burst: 1}))
-			var heard []string
-			ended := make(chan error, 1)
-			c := dial(t, serve(t, reader(limit, func(message string) { heard = append(heard, message) }, ended)))
-			sent := strings.Fields("1 2 3 4 5")
-			c.say(sent...)
-			if err := c.ws.Close(websocket.StatusNormalClosure, ""); err != nil {
-				t.Errorf("closing: %v", err)
-			}
-			select {
-			case err := <-ended:
-				if websocket.CloseStatus(err) != websocket.StatusNormalClosure && !gorilla.IsCloseError(err, gorilla.CloseNormalClosure) {
+			synctest.Test(t, func(t *testing.T) {
+				limit := bubbleLimit(t, "5/s", traffik.WithStrategy(traffik.GCRA{Burst: 1}))
+				start := time.Now()
+				var heard []string
+				ended := make(chan error, 1)
+				c := dial(t, serveInMemory(t, reader(limit, func(message string) {
+					heard = append(heard, fmt.Sprint(message, "@", time.Since(start)))
+				}, ended)))
+				c.say("1", "2", "3", "4", "5")
+				if err := c.ws.Close(websocket.StatusNormalClosure, ""); err != nil {
+					t.Errorf("closing: %v", err)
+				}
+				if err := <-ended; websocket.CloseStatus(err) != websocket.StatusNormalClosure && !gorilla.IsCloseError(err, gorilla.CloseNormalClosure) {
 					t.Errorf("ended by %v, want the close", err)
 				}
-				if !slices.Equal(heard, sent) {
-					t.Errorf("delivered %q, want %q", heard, sent)
+				if want := []string{"1@0s", "2@200ms", "3@400ms", "4@600ms", "5@800ms"}; !slices.Equal(heard, want) {
+					t.Errorf("delivered %q, want %q", heard, want)
 				}
-			case <-time.After(20 * time.Second):
-				t.Error("the reads did not end")
-			}
+			})
 		})
 	}
 }
@@ -494,21 +512,15 @@ func TestDelayOfABurst(t *testing.T) {
 	for name, handler := range servers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			limit := traffik.MustNew("held", "1000/s", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{}))
-			c := dial(t, serve(t, handler(limit, traffikws.WithMode(traffikws.Delay(0)))))
-			go func() {
-				for i := range 1000 {
-					if err := c.ws.Write(t.Context(), websocket.MessageText, fmt.Append(nil, i)); err != nil {
-						t.Errorf("message %d: %v", i, err)
-						return
-					}
+			synctest.Test(t, func(t *testing.T) {
+				limit := bubbleLimit(t, "1000/s", traffik.WithStrategy(traffik.GCRA{}))
+				c := dial(t, serveInMemory(t, handler(limit, traffikws.WithMode(traffikws.Delay(0)))))
+				start := time.Now()
+				c.testABacklogComes(1000)
+				if took := time.Since(start); took != 999*time.Millisecond {
+					t.Errorf("a thousand messages took %v at 1000/s, want 999 ms", took)
 				}
-			}()
-			for i := range 1000 {
-				if got := c.hear(); got != fmt.Sprint(i) {
-					t.Fatalf("heard %q, want %d", got, i)
-				}
-			}
+			})
 		})
 	}
 }

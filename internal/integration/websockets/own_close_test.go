@@ -1,10 +1,10 @@
 package websockets
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -14,10 +14,12 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
+// rest is how long a message is held before the application closes.
+const rest = 100 * time.Millisecond
+
 // closingServers deliver into got and close after the second message, in each way that
 // the application has, when the third is held; the peer answers the close.
 func closingServers(limit traffik.Limiter, got chan<- string) map[string]http.HandlerFunc {
-	const rest = 100 * time.Millisecond
 	mode := traffikws.WithMode(traffikws.Delay(2 * time.Hour))
 	coder := func(w http.ResponseWriter, r *http.Request) {
 		defer close(got)
@@ -80,29 +82,23 @@ func TestOwnCloseEndsHolds(t *testing.T) {
 	for name := range closingServers(nil, nil) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			limit := traffik.MustNew("held", "1/h", traffik.WithBackend(mustMemory(t)), traffik.WithStrategy(traffik.GCRA{Burst: 2}))
-			got := make(chan string, 10)
-			c := dial(t, serve(t, closingServers(limit, got)[name]))
-			for i := range 6 {
-				c.say(fmt.Sprint(i))
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			pulse := pulseUntil(ctx)
-			var all []string
-			for open, deadline := true, time.After(time.Minute); open; {
-				var message string
-				select {
-				case message, open = <-got:
-					all = append(all, message)
-				case <-deadline:
-					t.Fatalf("%q, and a hold that has not ended", all)
+			synctest.Test(t, func(t *testing.T) {
+				limit := bubbleLimit(t, "1/h", traffik.WithStrategy(traffik.GCRA{Burst: 2}))
+				got := make(chan string, 10)
+				c := dial(t, serveInMemory(t, closingServers(limit, got)[name]))
+				start := time.Now()
+				for i := range 6 {
+					c.say(fmt.Sprint(i))
 				}
-			}
-			// Two, an error at once, and the end of the channel.
-			if took := pulse.steadily(); len(all) != 4 || all[0] != "0" || all[1] != "1" || took > 2500*time.Millisecond {
-				t.Errorf("%q after %v, want two messages and the error of the close after 100 ms", all, took)
-			}
+				var all []string
+				for message := range got {
+					all = append(all, message)
+				}
+				// Two, and an error.
+				if took := time.Since(start); len(all) != 3 || all[0] != "0" || all[1] != "1" || took != rest {
+					t.Errorf("%q after %v, want two messages and the error of the close after %v", all, took, rest)
+				}
+			})
 		})
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,33 +84,50 @@ type client struct {
 	ended error       // why, once it is
 }
 
-func dial(t *testing.T, server *httptest.Server) *client {
+// patience is how long anything is waited for that must come, however busy the machine.
+const patience = time.Minute
+
+func dial(t *testing.T, server *host) *client {
 	t.Helper()
 	return dialPath(t, server, "")
 }
 
-func dialPath(t *testing.T, server *httptest.Server, path string) *client {
+func dialPath(t *testing.T, server *host, path string) *client {
 	t.Helper()
 	return dialWith(t, server, path, &websocket.DialOptions{
 		CompressionMode: websocket.CompressionContextTakeover, CompressionThreshold: 1,
 	})
 }
 
-func dialWith(t *testing.T, server *httptest.Server, path string, opts *websocket.DialOptions) *client {
+func dialWith(t *testing.T, server *host, path string, opts *websocket.DialOptions) *client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	c := &client{T: t, ws: dialQuietly(t, server, path, opts), heard: make(chan string, 1000)}
+	var listening sync.WaitGroup
+	listening.Go(func() { c.listen(context.WithoutCancel(t.Context())) })
+	t.Cleanup(func() {
+		_ = c.ws.CloseNow()
+		for range c.heard { // lets listen go on to its end
+		}
+		listening.Wait()
+	})
+	return c
+}
+
+// dialQuietly connects a peer that reads when the test does.
+func dialQuietly(t *testing.T, server *host, path string, opts *websocket.DialOptions) *websocket.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	ws, res, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(server.URL, "http")+path, opts)
+	with := websocket.DialOptions{HTTPClient: server.client}
+	if opts != nil {
+		with.CompressionMode, with.CompressionThreshold = opts.CompressionMode, opts.CompressionThreshold
+	}
+	ws, _, err := websocket.Dial(ctx, server.url+path, &with) //nolint:bodyclose // coder: it need not be closed
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Body != nil {
-		_ = res.Body.Close()
-	}
-	c := &client{T: t, ws: ws, heard: make(chan string, 1000)}
 	t.Cleanup(func() { _ = ws.CloseNow() })
-	go c.listen(context.WithoutCancel(t.Context()))
-	return c
+	return ws
 }
 
 func (c *client) listen(ctx context.Context) {
@@ -142,8 +159,8 @@ func (c *client) hear() string {
 			c.Fatal("the connection was closed")
 		}
 		return message
-	case <-time.After(10 * time.Second):
-		c.Fatal("nothing was heard for ten seconds")
+	case <-time.After(patience):
+		c.Fatalf("nothing was heard for %v", patience)
 		return ""
 	}
 }
@@ -151,7 +168,7 @@ func (c *client) hear() string {
 // ping waits for a pong: the server has read everything said before.
 func (c *client) ping() {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.Context(), patience)
 	defer cancel()
 	if err := c.ws.Ping(ctx); err != nil {
 		c.Errorf("ping: %v", err)
@@ -161,22 +178,12 @@ func (c *client) ping() {
 func newLimit(t *testing.T, rate string, opts ...traffik.Option) (*traffik.Throttle, *traffiktest.Clock) {
 	t.Helper()
 	clock := traffiktest.NewClock(time.Unix(1_700_000_000, 0))
-	backend, err := traffik.NewMemory(traffik.WithClock(clock))
-	if err != nil {
-		t.Fatal(err)
-	}
+	backend := memory(t, traffik.WithClock(clock))
 	limit, err := traffik.New("messages", rate, append([]traffik.Option{traffik.WithBackend(backend)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return limit, clock
-}
-
-func serve(t *testing.T, handler http.Handler) *httptest.Server {
-	t.Helper()
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
-	return server
 }
 
 // Five of seven messages are echoed, the sixth gets a notice, the seventh
@@ -256,10 +263,7 @@ func TestIdentityOfTheHandshake(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			limit, _ := newLimit(t, "3/10s")
-			attempts, err := traffik.New("attempts", "2/h", traffik.WithBackend(traffiktest.Record(mustMemory(t))))
-			if err != nil {
-				t.Fatal(err)
-			}
+			attempts, _ := newLimit(t, "2/h")
 			server := serve(t, httptraffik.New(attempts)(handler(limit)))
 			a, b := dial(t, server), dial(t, server)
 			a.say("1", "2")
@@ -272,7 +276,7 @@ func TestIdentityOfTheHandshake(t *testing.T) {
 			if got := b.hear(); !strings.Contains(got, "rate_limit") {
 				t.Errorf("heard %q, want a notice for the fourth", got)
 			}
-			_, res, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(server.URL, "http"), nil) //nolint:bodyclose // Dial has read it
+			_, res, err := websocket.Dial(t.Context(), server.url, &websocket.DialOptions{HTTPClient: server.client}) //nolint:bodyclose // Dial has read it
 			if err == nil || res == nil || res.StatusCode != http.StatusTooManyRequests {
 				t.Errorf("a third attempt: %v, %v; want 429", res, err)
 			}
@@ -327,11 +331,7 @@ func TestHandlerReturns(t *testing.T) {
 func TestIdentityFromTheContext(t *testing.T) {
 	t.Parallel()
 	type userKey struct{}
-	memory := mustMemory(t)
-	limit, err := traffik.New("user", "1/d", traffik.WithBackend(memory), traffik.WithIdentifier(traffik.ByValue(userKey{})))
-	if err != nil {
-		t.Fatal(err)
-	}
+	limit, _ := newLimit(t, "1/d", traffik.WithIdentifier(traffik.ByValue(userKey{})))
 	router := gin.New()
 	router.Use(func(c *gin.Context) {
 		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), userKey{}, c.Query("user")))
@@ -350,11 +350,22 @@ func TestIdentityFromTheContext(t *testing.T) {
 	}
 }
 
-func mustMemory(t *testing.T) *traffik.Memory {
+func memory(t *testing.T, opts ...traffik.MemoryOption) *traffik.Memory {
 	t.Helper()
-	m, err := traffik.NewMemory()
+	m, err := traffik.NewMemory(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = m.Close() })
 	return m
+}
+
+// bubbleLimit counts by the clock of the bubble it is made in.
+func bubbleLimit(t *testing.T, rate string, opts ...traffik.Option) *traffik.Throttle {
+	t.Helper()
+	limit, err := traffik.New("messages", rate, append([]traffik.Option{traffik.WithBackend(memory(t))}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return limit
 }
