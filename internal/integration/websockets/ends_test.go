@@ -43,7 +43,11 @@ func gorillaReader(limit traffik.Limiter, prepare func(*gorilla.Conn), ended cha
 
 func dialGorilla(t *testing.T, server *host) *gorilla.Conn {
 	t.Helper()
-	dialer := gorilla.Dialer{NetDialContext: server.dial}
+	return dialGorillaWith(t, server, gorilla.Dialer{NetDialContext: server.dial})
+}
+
+func dialGorillaWith(t *testing.T, server *host, dialer gorilla.Dialer) *gorilla.Conn {
+	t.Helper()
 	ws, res, err := dialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(server.url, "http"), nil)
 	if err != nil {
 		t.Fatal(err)
