@@ -176,7 +176,7 @@ func TestMaxMessageBytes(t *testing.T) {
 					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
 						limit := realLimit(t, "9/h")
-						s := &streams{sizes: []int{0, c.most, c.most + 1, math.MaxInt}}
+						s := &streams{sizes: []int{0, c.most, c.most + 1, 8 << 20}}
 						var conn bounded
 						if style == "Wrap" {
 							conn = wrapBounded(t, s, limit, c.opts...)
