@@ -12,6 +12,10 @@ import (
 // coder/websocket. T is the library's type of a message's opcode. What Read
 // returns stays as it is after the next Read. A Read that its context has ended is
 // taken by held writes for the end of the connection, unless under [Delay].
+//
+// A connection that also has the method Reader(ctx) (T, [io.Reader], error) is read by
+// that instead of Read, so that [WithMaxMessageBytes] can stop in the middle of a message. A
+// type that embeds such a connection and changes Read must change Reader too.
 type Socket[T ~int] interface {
 	Read(ctx context.Context) (T, []byte, error)
 	Write(ctx context.Context, kind T, data []byte) error
@@ -19,7 +23,8 @@ type Socket[T ~int] interface {
 
 // Conn is a [Socket] with a limit on what is read, and with [WithOutbound] on
 // what is written. Its methods may be called from as many goroutines as those of
-// the connection beneath; one at a time reads.
+// the connection beneath; one at a time reads. Those of a nil or zero Conn return an error
+// that wraps [traffik.ErrUsage], and so does a nil context.
 type Conn[T ~int] struct {
 	Socket[T]
 	life   *life
@@ -31,8 +36,8 @@ type Conn[T ~int] struct {
 // Wrap limits the inbound messages of conn to what limit admits for from; the
 // [Mode] says what becomes of the others. Notices are written to conn from
 // within Read, so its writes must be allowed from several goroutines, as those
-// of coder/websocket are; give [WithNotifier] otherwise. It panics if limit or
-// from is nil, and if the mode closes and conn has no way to.
+// of coder/websocket are; give [WithNotifier] otherwise. It panics if conn, from,
+// limit or an option is nil, and if the mode closes and conn has no way to.
 func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, opts ...Option) *Conn[T] {
 	if isNoConn(conn) {
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")
@@ -55,9 +60,10 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 
 // Read returns the next message that the limit admits. Besides the errors of
 // the connection it returns those of [Meter.Allow], of writing a notice, which takes
-// five seconds at most whatever ctx does, and a [DeniedError] once the connection was
-// closed over the limit; a read that closes it takes as long as the Close of the
-// library. What the end of ctx does to the connection is the library's
+// five seconds at most whatever ctx does, a [DeniedError] once the connection was
+// closed over the limit, and a [TooBigError] once the peer has sent a message above
+// [WithMaxMessageBytes]; a read that closes it takes as long as the Close of the
+// library, which is broken off after ten seconds if the library has CloseRead. What the end of ctx does to the connection is the library's
 // choice: coder/websocket closes it if it is being read. Under [Delay] the end of ctx
 // ends the call alone; close the connection to end it.
 func (c *Conn[T]) Read(ctx context.Context) (T, []byte, error) {
@@ -87,8 +93,8 @@ func (c *Conn[T]) Write(ctx context.Context, kind T, data []byte) error {
 // [errors.ErrUnsupported] if there is neither. Unlike a Close of the connection
 // beneath it ends what [Delay] holds, in both directions, even if it fails: reads
 // deliver and charge nothing more and return the error of the connection, held
-// writes one that is [net.ErrClosed]. A connection ended over the limit is closed
-// already; that [DeniedError] is returned. Any goroutine may call it.
+// writes one that is [net.ErrClosed]. A connection that the wrapper has ended is closed
+// already; that [DeniedError] or [TooBigError] is returned. Any goroutine may call it.
 func (c *Conn[T]) Close(code int, reason string) error {
 	if err := c.misused(context.Background()); err != nil {
 		return err

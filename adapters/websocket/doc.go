@@ -42,6 +42,10 @@
 // Fragments and compression are the library's business, so a message counts once
 // however it came; pings, pongs and closes are never counted.
 //
+// A message is read into memory whole, since its size may be its cost. One of more than
+// 1 MiB after decompression ends the connection with status 1009, and reads return a
+// [TooBigError]; [WithMaxMessageBytes] sets another bound.
+//
 // Below the wrappers stands [Meter], whose Allow serves any library.
 //
 // Attempts to connect are limited by the adapter of the HTTP framework.

@@ -15,6 +15,11 @@ import (
 // MessageSocket is a connection that reads and writes whole messages without a
 // context, as that of gorilla/websocket. What ReadMessage returns stays as it is
 // after the next one.
+//
+// A connection that also has the method NextReader() (int, [io.Reader], error) is read by
+// that instead of ReadMessage, so that [WithMaxMessageBytes] can stop in the middle of a
+// message; as in gorilla/websocket, it must pass over what was left unread. A type that
+// embeds such a connection and changes ReadMessage must change NextReader too.
 type MessageSocket interface {
 	ReadMessage() (messageType int, data []byte, err error)
 	WriteMessage(messageType int, data []byte) error
@@ -22,7 +27,8 @@ type MessageSocket interface {
 
 // MessageConn is a [MessageSocket] with a limit on what is read, and with
 // [WithOutbound] on what is written. One goroutine at a time may read;
-// WriteMessage may be called from any.
+// WriteMessage may be called from any. The methods of a nil or zero MessageConn return an
+// error that wraps [traffik.ErrUsage].
 type MessageConn struct {
 	conn MessageSocket
 	ctx  context.Context // of the calls of the store and of waits: ReadMessage has none
@@ -53,8 +59,8 @@ type writeDeadliner interface{ SetWriteDeadline(t time.Time) error }
 // too, or give [WithNotifier] and keep to its own writer. What the connection has no
 // lock for, such as the read limit and the compression of gorilla/websocket, is set
 // before. Calls of the store
-// have the context of from, which of [From] does not end. It panics if conn, from
-// or limit is nil, and if a mode closes and conn has no way to.
+// have the context of from, which of [From] does not end. It panics if conn, from,
+// limit or an option is nil, and if a mode closes and conn has no way to.
 func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limiter, opts ...Option) *MessageConn {
 	if isNoConn(conn) {
 		panic("traffikws: WrapMessages of a nil connection; check the error of the handshake")
@@ -73,7 +79,8 @@ func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limit
 
 // ReadMessage returns the next message that the limit admits. Besides the
 // errors of the connection it returns those of [Meter.Allow], of writing a
-// notice, and a [DeniedError] once the connection was closed over the limit: then,
+// notice, a [DeniedError] once the connection was closed over the limit, and a [TooBigError]
+// once the peer has sent a message above [WithMaxMessageBytes]: then,
 // without [WithCloser], what the peer had sent before is read, for five seconds at
 // most, and the connection beneath is closed. A notice that another write leaves no
 // turn for five seconds is dropped; the error is [os.ErrDeadlineExceeded], and the

@@ -25,13 +25,14 @@ func Drop() Mode { return Mode{silent: true} }
 // turn on; with 0 or less, [DefaultMaxDelay]. Time that the store takes counts, but a
 // call that is under way at the end is not broken off. What would have to wait longer is treated as by
 // [Notify]. It also keeps the distances that a queueing strategy asks for; a
-// place in its queue that is further back than the bound is given back. Bounds of wrappers around wrappers add up: each holds the message
+// place in its queue that is further back than the bound is refunded. Bounds of wrappers around wrappers add up: each holds the message
 // for itself. Several limits over one connection are one [traffik.All].
 //
 // Inbound messages stay in order, and while one is held the next are read ahead,
 // so that pings, pongs and closes among them are seen. Up to 256 messages, or
 // 64 KiB and the message that goes beyond, are kept; then reading stops until the
-// hold is over, and the peer's writes block, its pings among them.
+// hold is over, and the peer's writes block, its pings among them. So a connection takes at
+// most 64 KiB and four times [WithMaxMessageBytes] of memory.
 //
 // When the peer closes, what it had sent before is still delivered, each message in
 // its turn, and then the error of the close; after the longer of that bound and
@@ -44,7 +45,9 @@ func Drop() Mode { return Mode{silent: true} }
 // and the wrapper can't tell that answer from a close of the peer's own. Then what
 // was read ahead is still delivered and charged, as above, even after the connection
 // beneath is closed. When the context of a Read ends while a message is held, the
-// message is the next Read's, with what is left of its wait, and not charged again.
+// message is the next Read's, with what is left of its wait, and not charged again; its
+// charge is refunded if the connection ends instead. A write whose context or deadline
+// ends before its turn is not held but denied at once.
 //
 // For gorilla/websocket and others with handlers and read deadlines: reading
 // ahead is done by a goroutine of the wrapper's, one at a time, and a read that it

@@ -69,8 +69,7 @@ func (c *Conn[T]) WriteJSON(ctx context.Context, v any) error {
 }
 
 // Reader returns the next message that the limit admits. It is read whole
-// first, since its size may be its cost; the read limit of the connection
-// beneath bounds it.
+// first, since its size may be its cost; [WithMaxMessageBytes] bounds it.
 func (c *Conn[T]) Reader(ctx context.Context) (T, io.Reader, error) {
 	kind, data, err := c.Read(ctx)
 	if err != nil {
@@ -79,7 +78,8 @@ func (c *Conn[T]) Reader(ctx context.Context) (T, io.Reader, error) {
 	return kind, bytes.NewReader(data), nil
 }
 
-// Writer returns a writer of one message, sent whole when it is closed.
+// Writer returns a writer of one message, sent whole when it is closed. Until then the
+// message is kept in memory, however large: bound what you copy from others.
 func (c *Conn[T]) Writer(ctx context.Context, kind T) (io.WriteCloser, error) {
 	return &messageWriter{send: func(data []byte) error { return c.Write(ctx, kind, data) }}, nil
 }
@@ -109,8 +109,7 @@ func (c *MessageConn) WriteJSON(v any) error {
 }
 
 // NextReader returns the next message that the limit admits. It is read whole
-// first, since its size may be its cost; the read limit of the connection
-// beneath bounds it.
+// first, since its size may be its cost; [WithMaxMessageBytes] bounds it.
 func (c *MessageConn) NextReader() (messageType int, r io.Reader, err error) {
 	messageType, data, err := c.ReadMessage()
 	if err != nil {
@@ -119,7 +118,8 @@ func (c *MessageConn) NextReader() (messageType int, r io.Reader, err error) {
 	return messageType, bytes.NewReader(data), nil
 }
 
-// NextWriter returns a writer of one message, sent whole when it is closed.
+// NextWriter returns a writer of one message, sent whole when it is closed. Until then the
+// message is kept in memory, however large: bound what you copy from others.
 func (c *MessageConn) NextWriter(messageType int) (io.WriteCloser, error) {
 	return &messageWriter{send: func(data []byte) error { return c.WriteMessage(messageType, data) }}, nil
 }
