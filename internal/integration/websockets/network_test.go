@@ -123,6 +123,7 @@ func (p *pipe) Close() error {
 func (p *pipe) SetReadDeadline(t time.Time) error {
 	return p.in.until(func(s *stream) { s.readUntil = t }, t)
 }
+
 func (p *pipe) SetWriteDeadline(t time.Time) error {
 	return p.out.until(func(s *stream) { s.writeUntil = t }, t)
 }
