@@ -107,7 +107,7 @@ func TestHeldMessageIsRefundedWithoutAnotherRead(t *testing.T) {
 					limit := realLimit(t, "1/h", traffik.WithStrategy(traffik.LeakyBucketWithQueue{Capacity: 9}))
 					opts := []traffikws.Option{
 						traffikws.WithMode(traffikws.Delay(9 * time.Hour)), traffikws.WithMaxMessageBytes(5),
-						traffikws.WithOutbound(realLimit(t, "1/h", traffik.WithCost(2)), traffikws.Close()),
+						traffikws.WithOutbound(realLimit(t, "1/h", traffik.WithCostFunc(func(*traffik.Request) (int64, error) { return 2, nil })), traffikws.Close()),
 					}
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
