@@ -211,8 +211,8 @@ func TestMaxMessageBytesBoundsMemory(t *testing.T) {
 						t.Errorf("the server's reads ended by %v, want a TooBigError", err)
 					}
 				}
-				if cost := allocated() - before; cost > messages*4*mebi {
-					t.Errorf("%d messages cost %d MiB, want at most %d", messages, cost/mebi, messages*4)
+				if cost := allocated() - before; cost > messages*6*mebi { // three, and what pools don't keep, under the race detector above all
+					t.Errorf("%d messages cost %d MiB, want at most %d", messages, cost/mebi, messages*6)
 				}
 			})
 		}
