@@ -18,12 +18,36 @@ import (
 // seconds; r what remains, and t the seconds until the limit resets or, for a
 // throttle that denies, those of Retry-After. The draft may still change, so
 // the set carries its version and isn't the default.
-var DraftHeaders10 = headersOf(writeDraft10, "RateLimit-Policy", "RateLimit")
+//
+// A name holds printable ASCII only: other bytes of a uid, and "%", are written as
+// %XX, and what goes beyond 1,000 characters as a hash. Different uids have different
+// names.
+var DraftHeaders10 = draftHeaders((*Result).untilReset)
+
+// DraftHeaders11 is the set of draft-ietf-httpapi-ratelimit-headers-11, which differs
+// from [DraftHeaders10] in one value: t is the effective window (section 4.1.2), the
+// seconds in which a client should use no more than r.
+//
+// For a strategy that counts in windows that is still the time to the reset. A bucket
+// refills all the while: its t is the time in which r units, at least one, flow in, so
+// that a client which spreads r over t is always admitted and r/t never tells more
+// than the rate (section 8.5). A bucket is a strategy whose Describe makes a
+// [BucketInfo]. For a throttle that denies, t is the seconds of Retry-After.
+//
+// The unit of q and r (section 3.1.2) is "requests", the draft's default, so it is left
+// out, also where a cost counts something else.
+var DraftHeaders11 = draftHeaders((*Result).effectiveWindow)
+
+func draftHeaders(window func(*Result) time.Duration) HeaderSet {
+	set := headersOf(func(h http.Header, v Verdict, wait time.Duration) { writeDraft(h, v, wait, window) }, "RateLimit-Policy", "RateLimit")
+	set.form.lists = true
+	return set
+}
 
 // maxSFInteger is the largest Integer of a structured field: 15 digits.
 const maxSFInteger = 999_999_999_999_999
 
-func writeDraft10(h http.Header, v Verdict, wait time.Duration) {
+func writeDraft(h http.Header, v Verdict, wait time.Duration, window func(*Result) time.Duration) {
 	var policy, limit strings.Builder
 	for i := range v.results {
 		r := &v.results[i]
@@ -42,7 +66,7 @@ func writeDraft10(h http.Header, v Verdict, wait time.Duration) {
 		}
 		limit.WriteString(name)
 		sfParam(&limit, "r", r.Remaining)
-		writeDraftReset(&limit, r, wait)
+		writeDraftWindow(&limit, r, wait, window(r))
 	}
 	if policy.Len() > 0 {
 		h["Ratelimit-Policy"] = []string{policy.String()}
@@ -50,11 +74,29 @@ func writeDraft10(h http.Header, v Verdict, wait time.Duration) {
 	}
 }
 
-// writeDraftReset writes t. Retry-After is one for the whole answer, and the
-// draft wants it no earlier than any t: in a denied answer the throttles that
-// deny show its value, and the others their own reset up to it.
-func writeDraftReset(b *strings.Builder, r *Result, wait time.Duration) {
-	reset := seconds(r.ResetAfter)
+func (r *Result) untilReset() time.Duration { return r.ResetAfter }
+
+// effectiveWindow is how long r.Remaining units last at the rate, for a bucket.
+func (r *Result) effectiveWindow() time.Duration {
+	describer, ok := r.settings.strategy.(Describer)
+	if !ok || r.limit <= 0 {
+		return r.ResetAfter
+	}
+	if _, bucket := describer.Describe(nil, &Draw{Rate: r.Rate(), Now: r.At, Class: r.class}).(BucketInfo); !bucket {
+		return r.ResetAfter
+	}
+	each := float64(r.period) / float64(r.limit)
+	return time.Duration(min(each*float64(max(r.Remaining, 1)), float64(maxWindow)))
+}
+
+// maxWindow is more than any t needs to be, and small enough for every computation.
+const maxWindow = 1 << 62
+
+// writeDraftWindow writes t. Retry-After is one for the whole answer, and the
+// drafts want it no earlier than any t: in a denied answer the throttles that
+// deny show its value, and the others their own window up to it.
+func writeDraftWindow(b *strings.Builder, r *Result, wait, window time.Duration) {
+	reset := seconds(window)
 	switch {
 	case wait == Never && r.denies():
 		return // there is no time that helps
@@ -74,22 +116,50 @@ func sfParam(b *strings.Builder, key string, n int64) {
 	b.WriteString(strconv.FormatInt(min(n, maxSFInteger), 10))
 }
 
-// sfString writes text as a String of RFC 9651, section 3.3.3: printable ASCII
-// in quotes. Any other byte is shown as "?".
-func sfString(text string) string {
+// maxPolicyName is how long a name may get: every reader of structured fields takes
+// Strings of 1,024 characters (RFC 9651, section 3.3.3).
+const maxPolicyName = 1000
+
+// sfString writes a uid as a String of RFC 9651, section 3.3.3: printable ASCII in
+// quotes. Any other byte, and "%", becomes %XX, so that no two uids have one name.
+func sfString(uid string) string {
+	name := uid
+	if !plainASCII(uid) {
+		name = percentASCII(uid)
+	}
+	if len(name) > maxPolicyName {
+		name = name[:maxPolicyName] + hashPart(uid) // longer than any name that is no hash
+	}
 	var b strings.Builder
 	b.WriteByte('"')
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '"' || c == '\\':
+	for i := range len(name) {
+		if name[i] == '"' || name[i] == '\\' {
 			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c < ' ' || c > '~':
-			b.WriteByte('?')
-		default:
+		}
+		b.WriteByte(name[i])
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func plainASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' || text[i] == '%' {
+			return false
+		}
+	}
+	return true
+}
+
+func percentASCII(text string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '%' {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		} else {
 			b.WriteByte(c)
 		}
 	}
-	b.WriteByte('"')
 	return b.String()
 }

@@ -18,8 +18,9 @@ type HeaderSet struct {
 // headerForm is one convention of names and values. Throttles whose sets have
 // one form write one set together.
 type headerForm struct {
-	names []string  // all that write may set, for Access-Control-Expose-Headers
+	names []string  // all that write may set, in canonical form
 	named [3]string // what NamedHeaders was given, in canonical form
+	lists bool      // the headers are lists: of several values each is a part
 	// write gets the results that are told in this form, and the wait that
 	// Retry-After tells, which may be that of others.
 	write func(h http.Header, v Verdict, wait time.Duration)
@@ -60,7 +61,9 @@ func NamedHeaders(limit, remaining, reset string) HeaderSet {
 
 // CustomHeaders is a set written by a function, which gets the results of all
 // throttles of the request that use the set: give them one and the same value.
-// Names lists the headers it may write. It must be safe for concurrent use.
+// Names lists the headers it may write; those that it leaves out are not looked after
+// where an upstream sends them too, see [Verdict.ReconcileHeaders]. The function must
+// be safe for concurrent use and write the same for the same verdict.
 func CustomHeaders(write func(h http.Header, v Verdict), names ...string) HeaderSet {
 	if write == nil {
 		return NoHeaders
@@ -69,7 +72,11 @@ func CustomHeaders(write func(h http.Header, v Verdict), names ...string) Header
 }
 
 func headersOf(write func(http.Header, Verdict, time.Duration), names ...string) HeaderSet {
-	return HeaderSet{form: &headerForm{names: names, write: write}}
+	form := &headerForm{write: write}
+	for _, name := range names {
+		form.names = append(form.names, canonical(name))
+	}
+	return HeaderSet{form: form}
 }
 
 // WhenDenied returns the set with its headers written on denials only.

@@ -133,13 +133,13 @@ func TestDraftHeaders(t *testing.T) {
 	burst, daily := must(`bu"rst\é`, "2/500ms"), must("daily", "100/d")
 	h := answer(t, All(burst, daily), 1, "GET").header
 	// A period that isn't whole seconds has no w; a String is ASCII, escaped.
-	wantHeader(t, h, "RateLimit-Policy", `"bu\"rst\\??";q=2, "daily";q=100;w=86400`)
-	wantHeader(t, h, "RateLimit", `"bu\"rst\\??";r=1;t=1, "daily";r=99;t=86400`)
+	wantHeader(t, h, "RateLimit-Policy", `"bu\"rst\\%C3%A9";q=2, "daily";q=100;w=86400`)
+	wantHeader(t, h, "RateLimit", `"bu\"rst\\%C3%A9";r=1;t=1, "daily";r=99;t=86400`)
 	wantHeader(t, h, "X-RateLimit-Limit", "")
 	h = answer(t, All(burst, daily), 2, "GET").header
 	wantHeader(t, h, "Retry-After", "1")
 	// No t is later than Retry-After.
-	wantHeader(t, h, "RateLimit", `"bu\"rst\\??";r=0;t=1, "daily";r=98;t=1`)
+	wantHeader(t, h, "RateLimit", `"bu\"rst\\%C3%A9";r=0;t=1, "daily";r=98;t=1`)
 }
 
 func TestHeaderSets(t *testing.T) {

@@ -128,6 +128,7 @@ func (m *middleware) serve(c echo.Context, next echo.HandlerFunc) error {
 		e.PassOn(m.answer(c, req))
 	}
 	if m.guard.CountOnly == nil {
+		c.Response().Writer = e.Writer(v, c.Response().Writer) // echo puts another one there for the next request
 		return next(c)
 	}
 	return m.watch(c, v, next)
@@ -178,7 +179,7 @@ func (m *middleware) deny(c echo.Context, req *traffik.Request, v traffik.Verdic
 func (m *middleware) watch(c echo.Context, v traffik.Verdict, next echo.HandlerFunc) (err error) {
 	ctx := c.Request().Context() // middleware further in may put another one there
 	watch, returned := m.guard.Watch(ctx, v, c.Response().Writer), false
-	c.Response().Writer = watch.Writer() // echo puts another one there for the next request
+	c.Response().Writer = watch.Writer()
 	defer func() {                       // also when the handler panics
 		e := httptraffik.Ending{Status: watch.Status(), Written: true, Returned: returned}
 		if e.Status == 0 { // else it was sent, also if echo's response knows nothing of it

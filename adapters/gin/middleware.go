@@ -88,8 +88,15 @@ func New(limit traffik.Limiter, opts ...Option) gin.HandlerFunc {
 	return m.serve
 }
 
+// exchange is one allocation for what a request needs.
+type exchange struct {
+	httptraffik.Exchange
+	out writer
+}
+
 func (m *middleware) serve(c *gin.Context) {
-	e := httptraffik.Begin(c.Writer, c.Request)
+	e := new(exchange)
+	e.Begin(c.Writer, c.Request)
 	req := &e.Request
 	// Gin has routed by the time any middleware runs, so the route is known, ""
 	// for one that is not found.
@@ -106,7 +113,7 @@ func (m *middleware) serve(c *gin.Context) {
 		if !v.Allowed() {
 			e.PassOn(m.answer(c))
 		}
-		m.pass(c, v)
+		m.pass(c, e, v)
 	default:
 		m.deny(c, req, v)
 	}
@@ -124,18 +131,26 @@ func (m *middleware) answer(c *gin.Context) func(http.ResponseWriter, *http.Requ
 }
 
 // pass serves the request, and looks at the response if that is asked for.
-func (m *middleware) pass(c *gin.Context, v traffik.Verdict) {
-	if m.guard.CountOnly == nil {
+func (m *middleware) pass(c *gin.Context, e *exchange, v traffik.Verdict) {
+	counts := m.guard.CountOnly != nil
+	if !counts && !v.TellsHeaders() {
 		c.Next()
 		return
 	}
-	w := &watched{ResponseWriter: c.Writer, watch: m.guard.Watch(c.Request.Context(), v, c.Writer)}
+	w := &e.out
+	w.ResponseWriter, w.told = c.Writer, v
+	if counts {
+		w.watch = m.guard.Watch(c.Request.Context(), v, c.Writer)
+	}
 	returned := false
 	defer func() { // also when a handler panics
 		if c.Writer == w {
 			c.Writer = w.ResponseWriter
 		}
-		w.watch.End(httptraffik.Ending{Status: w.final(), Written: w.Written(), Returned: returned})
+		w.prepare(w.Status())
+		if counts {
+			w.watch.End(httptraffik.Ending{Status: w.final(), Written: w.Written(), Returned: returned})
+		}
 	}()
 	c.Writer = w
 	c.Next()

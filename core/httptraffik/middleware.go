@@ -75,11 +75,6 @@ func MaxHold(d time.Duration) Option {
 //
 // A charge that an outer use has made stays: give the option there. A nil
 // function counts every request.
-//
-// To see the status the writer is wrapped, in one with the same abilities but
-// one, which no wrapper can have: http.MaxBytesReader can't make the server close
-// the connection after a body that is too large. Give it the writer from outside
-// of this middleware where that matters.
 func CountOnly(counts func(status int) bool) Option {
 	return optionFunc(func(c *config) { c.guard.CountOnly = counts })
 }
@@ -104,10 +99,13 @@ func ConvertWith(convert func(e *Exchange, r *http.Request)) Option {
 // limit is nil or zero, and the middleware if its handler is nil, as net/http does. A nil option changes
 // nothing.
 //
-// The writer is handed on as it came, so that flushing, hijacking, pushing and
-// http.ResponseController work as without the middleware; under [CountOnly] it is
-// wrapped, as told there. The request goes on as a copy; what routers and
-// handlers note in it comes back, see [Exchange.End].
+// Handlers get a writer with the abilities of the one that came, so that flushing,
+// hijacking, pushing and http.ResponseController work as without the middleware. It
+// leaves one value of each header of the limit, see [Exchange.Writer]. It closes the
+// connection of an HTTP/1 request whose body is answered with 413, which is what
+// http.MaxBytesReader asks net/http's own writer for. Without headers to look after,
+// under [traffik.NoHeaders], the writer is the one that came. The request goes on as a
+// copy; what routers and handlers note in it comes back, see [Exchange.End].
 func New(limit traffik.Limiter, opts ...Option) func(http.Handler) http.Handler {
 	MustLimiter(limit)
 	c := &config{guard: Guard{Limit: limit, MaxHold: DefaultMaxHold}}
@@ -152,7 +150,7 @@ func (c *config) serve(w http.ResponseWriter, r *http.Request, next http.Handler
 		if !v.Allowed() {
 			e.PassOn(c.onDenied)
 		}
-		c.pass(w, r, v, next)
+		c.pass(w, e, v, next)
 	case c.onDenied != nil:
 		c.onDenied(w, r, v)
 	default:
@@ -172,16 +170,21 @@ func (c *config) fail(w http.ResponseWriter, r *http.Request, req *traffik.Reque
 }
 
 // pass serves the request, and looks at the response if that is asked for.
-func (c *config) pass(w http.ResponseWriter, r *http.Request, v traffik.Verdict, next http.Handler) {
+func (c *config) pass(w http.ResponseWriter, e *Exchange, v traffik.Verdict, next http.Handler) {
+	// Over HTTP/2 there is no connection to close.
+	e.out.closes = e.Request.HasBody && e.native.ProtoMajor == 1
 	if c.guard.CountOnly == nil {
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(e.Writer(v, w), e.handed)
+		e.out.finish()
 		return
 	}
-	watch := c.guard.Watch(r.Context(), v, w)
+	watch := c.guard.Watch(e.handed.Context(), v, w)
+	watch.recorder.closes = e.out.closes
 	returned := false
 	defer func() { // also when the handler panics
 		watch.End(Ending{Status: watch.Status(), Written: watch.Status() != 0, Returned: returned})
 	}()
-	next.ServeHTTP(watch.Writer(), r)
+	next.ServeHTTP(watch.Writer(), e.handed)
+	watch.recorder.finish()
 	returned = true
 }

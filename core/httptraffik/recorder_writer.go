@@ -1,9 +1,6 @@
 package httptraffik
 
-import (
-	"io"
-	"net/http"
-)
+import "net/http"
 
 // These are set for each ability that a writer has.
 const (
@@ -12,29 +9,6 @@ const (
 	canReadFrom
 	canPush
 )
-
-// writer is the recorder with the abilities of the writer beneath. Go has no way
-// to add methods to a value, so there is a type for each combination.
-func (r *recorder) writer() http.ResponseWriter {
-	abilities := 0
-	if _, ok := r.ResponseWriter.(http.Flusher); ok {
-		abilities |= canFlush
-	}
-	if _, ok := r.ResponseWriter.(http.Hijacker); ok {
-		abilities |= canHijack
-	}
-	if _, ok := r.ResponseWriter.(io.ReaderFrom); ok {
-		abilities |= canReadFrom
-	}
-	p, ok := r.ResponseWriter.(http.Pusher)
-	if ok {
-		abilities |= canPush
-	}
-	if n, ok := r.ResponseWriter.(notifier); ok {
-		return r.notifying(abilities, n, p)
-	}
-	return r.plain(abilities, p)
-}
 
 // notifier is http.CloseNotifier: deprecated, yet what frameworks take for granted
 // in the writers of net/http.

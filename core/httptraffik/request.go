@@ -18,6 +18,7 @@ type Exchange struct {
 	Request traffik.Request
 
 	carrier carrier
+	out     serverHTTP1
 	native  *http.Request
 	handed  *http.Request // the copy of native that went down the chain
 
@@ -99,6 +100,19 @@ func (e *Exchange) Native() *http.Request {
 	}
 	e.handed = e.native.WithContext(&e.carrier)
 	return e.handed
+}
+
+// Writer returns the writer to hand down the chain in place of w, for a request judged
+// with v: what a handler adds to the headers of the limits, as a reverse proxy does with
+// those of its upstream, is reconciled before the response is sent (see
+// [traffik.Verdict.ReconcileHeaders]). It has the abilities of w; where no header was
+// told it is w.
+func (e *Exchange) Writer(v traffik.Verdict, w http.ResponseWriter) http.ResponseWriter {
+	if !v.TellsHeaders() {
+		return w
+	}
+	e.out.recorder = recorder{ResponseWriter: w, told: v, closes: e.out.closes}
+	return e.out.writer()
 }
 
 // PassOn is told by an adapter that hands the request on over its limit, with what

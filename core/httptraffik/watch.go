@@ -10,7 +10,7 @@ import (
 // Watch looks at the response of one request for [CountOnly]. Adapters are made of
 // it. It belongs to the goroutine that writes the response.
 type Watch struct {
-	recorder recorder
+	recorder serverHTTP1
 	guard    *Guard
 	ctx      context.Context // of the request
 	verdict  traffik.Verdict
@@ -21,12 +21,13 @@ type Watch struct {
 // with v, which is written to w.
 func (g *Guard) Watch(ctx context.Context, v traffik.Verdict, w http.ResponseWriter) *Watch {
 	watch := &Watch{guard: g, ctx: ctx, verdict: v}
-	watch.recorder = recorder{ResponseWriter: w, sent: watch}
+	watch.recorder.recorder = recorder{ResponseWriter: w, sent: watch, told: v}
 	return watch
 }
 
 // Writer returns the writer to use in place of the one that is watched. It has
-// the same abilities.
+// the same abilities, and leaves one value of each header of the verdict, as that of
+// [Exchange.Writer].
 func (w *Watch) Writer() http.ResponseWriter { return w.recorder.writer() }
 
 // Status returns the status that was sent through [Watch.Writer], 0 if none was.

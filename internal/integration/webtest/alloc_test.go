@@ -30,3 +30,29 @@ func TestMiddlewareAllocations(t *testing.T) {
 		}
 	}
 }
+
+// What looks after the headers costs no allocation below net/http's own writers, which
+// nearly every request has: all that is added are the two of the headers' values.
+func TestHeaderAllocations(t *testing.T) {
+	for _, f := range frameworks {
+		for _, p := range []*protocol{http1, http2} {
+			s := open(t, p, newObservation(), func(*site) http.Handler {
+				measure := func(w http.ResponseWriter, r *http.Request, set traffik.HeaderSet) float64 {
+					handler := f.build(app{
+						route:   limit(t, f.name+p.name, "1000000000/s", traffik.WithHeaders(set)),
+						handler: func(http.ResponseWriter, *http.Request) {},
+					})
+					return testing.AllocsPerRun(500, func() { handler.ServeHTTP(w, r) })
+				}
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					without, with := measure(w, r, traffik.NoHeaders), measure(w, r, traffik.XRateLimitHeaders)
+					if with-without > 2 {
+						t.Errorf("%s over %s: %v allocations with headers, %v without; want at most 2 more", f.name, p.name, with, without)
+					}
+				})
+			})
+			s.visit(http.MethodGet, nil)
+			s.close()
+		}
+	}
+}
