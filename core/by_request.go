@@ -3,6 +3,7 @@ package traffik
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"strconv"
 )
@@ -110,8 +111,17 @@ func valueText(stored any) (string, error) {
 // "route:/users/:id", one bucket for all clients of a route. Combine it with
 // others through [Together].
 //
-// Where no route is known it fails instead of putting all routes into one
-// bucket: the middleware has to stand where the router has matched already.
+// Requests that match no route share one identity for each method, "route:|GET", with
+// one more for all methods that RFC 9110 and RFC 5789 don't define, "route:|": they stay
+// the router's 404 or 405, and no client gets a fresh bucket by making up a path or a
+// method. No pattern makes such an identity.
+//
+// Where no router tells, as in net/http middleware around an http.ServeMux instead of
+// inside it, ByRoute fails, under the throttle's error policy: every request is answered
+// with 503 by default, so the mistake shows at the first one. A middleware that echo runs
+// before it routes, given to Pre, looks like a request without a route: all requests of
+// a method share a bucket there.
+//
 // The answer is never carried over to a nested use, which may know more.
 func ByRoute() *Identifier { return byRoute }
 
@@ -119,13 +129,26 @@ var byRoute = &Identifier{
 	scheme:      "route",
 	provisional: true,
 	of: func(r *Request) (string, error) {
-		pattern := r.Pattern()
-		if pattern == "" {
-			return "", errNoRoute
+		if pattern := r.Pattern(); pattern != "" {
+			return escapePart(pattern), nil
 		}
-		return escapePart(pattern), nil
+		if routerOf(r.Source) != nil {
+			return noRoute(r.Method), nil
+		}
+		return "", errNoRoute
 	},
 }
 
-var errNoRoute = errors.New("the route is not known here; use the middleware on the route or on its group, " +
+// noRoute is the value of requests that no route matched. Patterns have their "|"
+// escaped.
+func noRoute(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return "|" + method
+	}
+	return "|"
+}
+
+var errNoRoute = errors.New("no router tells the route here; use the middleware on the route or on its group, " +
 	"after the router has matched, or identify by something else")

@@ -289,6 +289,56 @@ func TestByRouteFailsWhereNoRouteIsKnown(t *testing.T) {
 	}
 }
 
+// router is a Source whose router tells a route, "" for none. It may stand for another.
+type router struct{ route string }
+
+func (router) Param(string) string    { return "" }
+func (router) Value(any) any          { return nil }
+func (s router) Route() string        { return s.route }
+func (s around) Unwrap() Source       { return s.Source }
+func (s standIn) Param(string) string { return "" }
+
+type (
+	around  struct{ Source }
+	standIn struct{ Source } // leads nowhere
+)
+
+// What no route matched is one identity for each method that there is; neither a path
+// nor a method that a client makes up, nor a pattern, makes another.
+func TestByRouteWhereNoRouteMatched(t *testing.T) {
+	t.Parallel()
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"}
+	want := map[string]string{"BREW": "route:|", "get": "route:|", "": "route:|", "|GET": "route:|", "GET+ip:192.0.2.1": "route:|"}
+	for _, method := range methods {
+		want[method] = "route:|" + method
+	}
+	for method, identity := range want {
+		for _, source := range []Source{router{}, around{router{}}, around{around{router{}}}} {
+			for _, path := range []string{"/", "/nope", "/a/b"} {
+				r := &Request{Method: method, Path: path, Source: source}
+				if got := mustIdentity(t, ByRoute(), r); got != identity {
+					t.Errorf("%q %s: %q, want %q", method, path, got, identity)
+				}
+			}
+		}
+		if got := mustIdentity(t, Together(ByRoute(), ClientIP()), &Request{Method: method, Source: router{}, RemoteAddr: "192.0.2.1:1"}); got != identity+"+ip:192.0.2.1" {
+			t.Errorf("%q together: %q", method, got)
+		}
+	}
+	for _, pattern := range []string{"|GET", "|", "GET", "/|GET", "%7CGET", "#GET"} {
+		for _, r := range []*Request{{Method: "GET", Route: pattern}, {Method: "GET", Source: router{pattern}}} {
+			if got := mustIdentity(t, ByRoute(), r); got == "route:|GET" || got == "route:|" {
+				t.Errorf("the pattern %q counts as no route: %q", pattern, got)
+			}
+		}
+	}
+	for _, source := range []Source{nil, around{}, around{nil}, standIn{router{}}} {
+		if got, err := ByRoute().Identity(&Request{Method: "GET", Source: source}); err == nil {
+			t.Errorf("%T tells no route, and the identity is %q; want a failure", source, got)
+		}
+	}
+}
+
 func TestFirstOf(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("boom")

@@ -25,7 +25,8 @@ type Request struct {
 	// Host is the requested host, with its port if one was given.
 	Host string
 	// Route is the pattern that matched, as "/users/:id", "" where the router
-	// does not know it (yet) or tells it on demand only: see [Request.Pattern].
+	// does not know it (yet), has none that matches, or tells it on demand only: see
+	// [Request.Pattern].
 	Route string
 	// RemoteAddr is the peer of the socket as "host:port", "" or anything else
 	// where there is no IP address.
@@ -46,7 +47,8 @@ type Request struct {
 	provisional bool // see Provisional
 }
 
-// Source is the native context behind a [Request].
+// Source is the native context behind a [Request]. One that stands for another may lead
+// to it by a method Unwrap() Source, for the powers that it doesn't have itself.
 type Source interface {
 	// Param returns a path parameter, "" if there is none of that name.
 	Param(name string) string
@@ -55,8 +57,9 @@ type Source interface {
 	Value(key any) any
 }
 
-// Router is an optional power of a [Source]: the pattern that matched, "" if it
-// is not known. It is asked on demand, for routers that have to look it up.
+// Router is an optional power of a [Source] whose router tells routes: the pattern that
+// matched, "" if none did, see [ByRoute]. It is asked on demand, for routers that have
+// to look it up. A Source that can't tell is no Router.
 type Router interface {
 	Route() string
 }
@@ -70,16 +73,31 @@ type Detacher interface {
 }
 
 // Pattern returns the pattern that matched, from Route or from a Source that is
-// a [Router], "" if neither knows it.
+// a [Router], "" if neither knows one.
 func (r *Request) Pattern() string {
 	r = orEmpty(r)
 	if r.Route != "" {
 		return r.Route
 	}
-	if router, ok := r.Source.(Router); ok {
+	if router := routerOf(r.Source); router != nil {
 		return router.Route()
 	}
 	return ""
+}
+
+// routerOf returns the Router that a Source is or leads to, nil if there is none.
+func routerOf(source Source) Router {
+	for source != nil {
+		if router, ok := source.(Router); ok {
+			return router
+		}
+		wrapper, ok := source.(interface{ Unwrap() Source })
+		if !ok {
+			return nil
+		}
+		source = wrapper.Unwrap()
+	}
+	return nil
 }
 
 // attachment is all that is remembered about one request: who it is, and how

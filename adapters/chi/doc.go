@@ -15,9 +15,10 @@
 //
 // Middleware that has another path or method routed, as chi's CleanPath, StripSlashes
 // and GetHead, belongs before the limit: what it is going to ask for is not known
-// earlier. Only a HEAD without a route of its own is taken for the GET in any case. A
-// request without a route, which chi answers with 404 or 405, has none here either:
-// [traffik.ByRoute] takes that for an error, and by default it gets 503 instead.
+// earlier. Only a HEAD without a route of its own is taken for the GET in any case.
+// Requests without a route, which chi answers with 404 or 405, share one identity of
+// [traffik.ByRoute] for each method. Around a chi router, instead of inside it, no route
+// is known: [traffik.ByRoute] fails there.
 //
 // Chi uses its context again for other requests; for use beyond the handler, as by the
 // messages of a WebSocket connection or a job that is queued, take [Detach].

@@ -29,7 +29,7 @@ func Detach(c echo.Context, keys ...string) *traffik.Request {
 
 // detach keeps what c knows now, of its keys those that are named.
 func detach(c echo.Context, keys []string) *detached {
-	s := &detached{r: c.Request(), params: map[string]string{}, values: map[string]any{}}
+	s := &detached{r: c.Request(), route: c.Path(), params: map[string]string{}, values: map[string]any{}}
 	for _, name := range c.ParamNames() {
 		s.params[name] = c.Param(name)
 	}
@@ -45,6 +45,7 @@ func (e *exchange) Detach() traffik.Source { return detach(e.c, nil) }
 // detached is what was known of an echo context.
 type detached struct {
 	r      *http.Request
+	route  string
 	params map[string]string
 	values map[string]any
 }
@@ -55,6 +56,9 @@ type keyNotNamedInDetach struct{}
 
 // Param implements [traffik.Source].
 func (s *detached) Param(name string) string { return s.params[name] }
+
+// Route implements [traffik.Router].
+func (s *detached) Route() string { return s.route }
 
 // Value implements [traffik.Source].
 func (s *detached) Value(key any) any {

@@ -10,11 +10,15 @@
 // by echo's RealIP, which believes forged headers unless told otherwise.
 //
 // The route is echo's Path, known in the middleware of Use, of a group and of a
-// route, and "" in that of Pre. What echo has no route for has none, or that of its
-// group, as "/admin/*"; without one [traffik.ByRoute] is an error, and by default such a
-// request gets 503 instead of 404. Path parameters and the keys of the echo context
-// serve as identities through [traffik.ByParam] and [traffik.ByValue]; for use
-// beyond the handler, as by the messages of a WebSocket connection, take [Detach].
+// route. What echo has no route for has that of its group, such as "/admin/*", or shares
+// one identity of [traffik.ByRoute] for each method. Middleware given to Pre runs before
+// echo routes, which looks the same there for every request: don't limit by route in it.
+// Path parameters and the keys of the echo context serve as identities through
+// [traffik.ByParam] and [traffik.ByValue]; for use beyond the handler, as by the
+// messages of a WebSocket connection, take [Detach].
+//
+// The Writer of echo's response stands for the one that came: it leaves one value of
+// each header of the limit, see [httptraffik.Exchange.Writer].
 //
 // Middleware that turns errors of handlers into other errors or answers belongs behind
 // the limit, above all under [CountOnly]: echo's ContextTimeout and Timeout, a mapping of

@@ -112,7 +112,8 @@ func (m *middleware) serve(c echo.Context, next echo.HandlerFunc) error {
 	e.Begin(c.Response(), c.Request())
 	req := &e.Request
 	// Echo has routed before it runs the middleware of Use, a group or a route,
-	// so the route is known there; in the middleware of Pre it is not.
+	// so the route is known there, "" for what has none; in the middleware of Pre it
+	// is "" for all.
 	req.Route = c.Path()
 	req.Source = e
 	c.SetRequest(e.Native())
@@ -180,7 +181,7 @@ func (m *middleware) watch(c echo.Context, v traffik.Verdict, next echo.HandlerF
 	ctx := c.Request().Context() // middleware further in may put another one there
 	watch, returned := m.guard.Watch(ctx, v, c.Response().Writer), false
 	c.Response().Writer = watch.Writer()
-	defer func() {                       // also when the handler panics
+	defer func() { // also when the handler panics
 		e := httptraffik.Ending{Status: watch.Status(), Written: true, Returned: returned}
 		if e.Status == 0 { // else it was sent, also if echo's response knows nothing of it
 			e.Status, e.Written = status(ctx, c, err), c.Response().Committed
@@ -264,6 +265,9 @@ type exchange struct {
 
 // Param implements [traffik.Source].
 func (e *exchange) Param(name string) string { return e.c.Param(name) }
+
+// Route implements [traffik.Router].
+func (e *exchange) Route() string { return e.c.Path() }
 
 // Value implements [traffik.Source].
 func (e *exchange) Value(key any) any {

@@ -9,10 +9,12 @@
 // further in. The client's address is found by the throttle's identifier, never
 // by gin's ClientIP, which believes forged headers unless told otherwise.
 //
-// The route is gin's FullPath, known at every level of use; it is "" for what gin
-// has no route for and answers with 404 or 405, which [traffik.ByRoute] takes for an
-// error: by default such a request gets 503 instead. Path parameters and the keys of
-// the gin context serve as identities through [traffik.ByParam] and [traffik.ByValue];
-// for use beyond the handler, as by the messages of a WebSocket connection, take
-// [Detach].
+// The route is gin's FullPath, known at every level of use. What gin has no route for
+// and answers with 404 or 405 shares one identity of [traffik.ByRoute] for each method.
+// Path parameters and the keys of the gin context serve as identities through
+// [traffik.ByParam] and [traffik.ByValue]; for use beyond the handler, as by the
+// messages of a WebSocket connection, take [Detach].
+//
+// Handlers get a gin.ResponseWriter that stands for the one that came: it leaves one
+// value of each header of the limit, see [httptraffik.Exchange.Writer].
 package traffikgin

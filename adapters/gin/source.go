@@ -21,6 +21,9 @@ func (s source) Value(key any) any {
 	return s.c.Request.Context().Value(key)
 }
 
+// Route implements [traffik.Router].
+func (s source) Route() string { return s.c.FullPath() }
+
 // live is the source of a request that is being served, by a context that gin uses
 // again for others.
 type live struct{ source }

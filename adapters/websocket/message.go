@@ -99,10 +99,5 @@ func (s *messageSource) Value(key any) any {
 	return s.Source.Value(key)
 }
 
-// Route implements [traffik.Router].
-func (s *messageSource) Route() string {
-	if router, ok := s.Source.(traffik.Router); ok {
-		return router.Route()
-	}
-	return ""
-}
+// Unwrap leads to a [traffik.Router].
+func (s *messageSource) Unwrap() traffik.Source { return s.Source }
