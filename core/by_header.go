@@ -1,6 +1,7 @@
 package traffik
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,6 +14,15 @@ import (
 // one, share an anonymous identity. Case in name does not matter; a name that
 // is no token (RFC 9110 section 5.1) is an error wrapping [ErrConfig], kept.
 //
+// Of Authorization and Proxy-Authorization all spellings that HTTP takes for one
+// credential are one identity: the case of the scheme (RFC 9110, section 11.1), the
+// spaces behind it (section 11.4), and for Basic the spelling of the base64 (RFC 7617):
+// what counts is user and password. A value without a space is a bare token and taken as
+// it is. A token is taken as it is too; where the application's reader of tokens accepts
+// several spellings, as lenient decoders of a JWT's last character do, or where the
+// credentials change with each request, as those of Digest do, let the authentication
+// store who it found and use [ByValue]. Host is read without regard to case.
+//
 // A client writes what it likes into a header. Where the application does not
 // refuse unknown values before the limit is asked, every new value is a new
 // bucket: use [Together] with [ClientIP], or a limit by [ClientIP] besides.
@@ -24,12 +34,34 @@ func ByHeader(name string) *Identifier {
 	key := http.CanonicalHeaderKey(name)
 	id.of = func(r *Request) (string, error) {
 		value := r.Header.Get(key)
-		if key == "Host" { // net/http moves it out of the header
-			value = r.Host
+		switch key {
+		case "Host": // net/http moves it out of the header
+			value = strings.ToLower(r.Host)
+		case "Authorization", "Proxy-Authorization":
+			value = credentials(value)
 		}
 		return secret(value)
 	}
 	return id
+}
+
+// credentials is one text for all spellings of the same credentials (RFC 9110,
+// section 11.4): auth-scheme [ 1*SP ( token68 / #auth-param ) ].
+func credentials(value string) string {
+	value = trimOWS(value)
+	space := strings.IndexAny(value, " \t")
+	if space < 0 {
+		return value
+	}
+	scheme, rest := strings.ToLower(value[:space]), trimOWS(value[space:])
+	if scheme == "basic" {
+		// Readers differ in whether they insist on padding, and few look at the bits
+		// of the last character that stand for nothing; net/http does not.
+		if plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(rest, "=")); err == nil {
+			return "basic:" + string(plain)
+		}
+	}
+	return scheme + " " + rest
 }
 
 // ByCookie makes an identifier from a cookie, as a session:
@@ -62,6 +94,11 @@ func ByCookie(name string) *Identifier {
 // about values that a client makes up holds here as well. Past the 10,000 parameters
 // at which net/url gives up, it still finds them. An empty name is an error wrapping
 // [ErrConfig], kept.
+//
+// It reads the URL alone. FormValue of net/http, gin and echo reads the body first: a
+// client that sends the true value there, and made-up ones in the URL, has a new bucket
+// for each. Read the parameter from the URL in handlers too, by r.URL.Query, c.Query or
+// c.QueryParam.
 func ByQuery(name string) *Identifier {
 	return &Identifier{
 		scheme: namedScheme("query", name),

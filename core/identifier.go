@@ -86,11 +86,33 @@ func validScheme(scheme string) error {
 }
 
 // IdentityOf returns the identity that [Identify] with this scheme makes of
-// value, for use with [Throttle.Key]: IdentityOf("user", "alice") is "user:alice". The
-// identifiers of this package have schemes of their own, such as "value.user" for
-// ByValue("user").
+// value, for use with [Throttle.Key]: IdentityOf("user", "alice") is "user:alice". For
+// identities of [ByParam], [ByQuery] and [ByValue] the scheme holds the name, as
+// "value.user" of ByValue("user"). It does not make identities that are hashed, such as
+// those of [ByHeader], or that have a form of their own, such as those of [ClientIP].
+//
+// It panics if no identifier has such a scheme, which would name a counter that nothing
+// else counts on: accepted is a letter, then no ":", "+", "|", "{", "}", space or control
+// character.
 func IdentityOf(scheme, value string) string {
+	if !isScheme(scheme) {
+		panic(fmt.Sprintf("traffik: IdentityOf(%q, …): no identifier has this scheme; accepted is one as given to Identify, or as \"value.user\"", scheme))
+	}
 	return scheme + ":" + escapePart(value)
+}
+
+// isScheme reports whether an identifier, one with a name in its scheme included, may
+// have this one.
+func isScheme(scheme string) bool {
+	for i := range len(scheme) {
+		switch c := scheme[i]; {
+		case i == 0 && (c|0x20 < 'a' || c|0x20 > 'z'):
+			return false
+		case c == ':', c <= ' ', mustEscape(c) && c != '%' && c != '#': // of an escaped name, or a hashed one
+			return false
+		}
+	}
+	return scheme != ""
 }
 
 // Identity returns who r counts for. The error is [Exempted], or wraps
