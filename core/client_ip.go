@@ -28,7 +28,11 @@ const defaultIPv6Bits = 64
 //     last readable hop to its right, at worst the socket's peer;
 //   - when all hops are trusted the client is the leftmost.
 //
-// "::ffff:192.0.2.1" is the IPv4 address in it, zones and ports are dropped. A
+// "::ffff:192.0.2.1" is the IPv4 address in it, zones and ports are dropped. An address
+// by which a translator or a tunnel stands for an IPv4 client counts as that client:
+// 64:ff9b::/96 (RFC 6052), ::ffff:0:0:0/96 (RFC 2765), 6to4's 2002::/16 (RFC 3056) and
+// Teredo's 2001::/32 (RFC 4380). Such an address is no trusted proxy because of the IPv4
+// address in it, only if it is named itself: anybody may have one. A
 // peer without an IP address (a Unix socket) is the one anonymous identity
 // "ip:", shared by all of them.
 //
@@ -135,6 +139,9 @@ func (c *clientIP) identity(r *Request) (string, error) {
 	addr := c.address(r)
 	if !addr.IsValid() {
 		return "", ErrAbsent
+	}
+	if addr.Is6() {
+		addr = embeddedIPv4(addr)
 	}
 	var room [64]byte // "ip:", at most 39 bytes of address, "/128"
 	text := append(room[:0], "ip:"...)

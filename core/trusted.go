@@ -39,7 +39,9 @@ var (
 // [FromHeader] names another. Given twice, the lists are joined.
 //
 // List no network from which clients come: a trusted address can claim to be
-// anybody. IPv4 proxies are named by IPv4 prefixes; "::/0" does not hold them.
+// anybody. IPv4 proxies are named by IPv4 prefixes; "::/0" does not hold them. They are
+// found where a socket shows them as "::ffff:192.0.2.7" (RFC 4291, section 2.5.5.2), but
+// not behind a translator or a tunnel, as "64:ff9b::192.0.2.7": name that address then.
 // A peer without an address (a Unix socket) is never among the proxies: use
 // [TrustedHops] there.
 func TrustedProxies(list ...string) ClientIPOption {
