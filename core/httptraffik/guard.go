@@ -8,9 +8,6 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// DefaultMaxHold bounds how long a request is held for a queueing strategy.
-const DefaultMaxHold = 30 * time.Second
-
 // Guard is the part of a middleware that no framework changes. The adapters
 // are made of it; applications use [New].
 type Guard struct {
@@ -30,8 +27,11 @@ type Guard struct {
 
 // Check judges req, sets the headers, and holds an admitted request for as
 // long as its strategy asks. A request that does not pass (see [Guard.Passes])
-// is left to the caller to answer. The error is that of [traffik.Limiter], or the cause of the end of
-// ctx while being held.
+// is left to the caller to answer. One that can't be held so long, because ctx ends
+// before or a timeout of its [http.Server] passes, is denied at once (see
+// [traffik.Request.RefuseDelay]). The error is that of [traffik.Limiter], or the cause
+// of the end of ctx while being held. A request that is refused or leaves before its
+// turn has its units given back, in which Check waits for [RefundPatience] at most.
 func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdict, error) {
 	switch {
 	case g == nil || g.Limit == nil:
@@ -46,9 +46,10 @@ func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdic
 	if err != nil {
 		return v, err
 	}
+	v, turn := g.hold(ctx, req, v)
 	writeHeaders(req, g.Passes(v))
-	if hold := min(v.Delay(), g.MaxHold); hold > 0 && v.Allowed() {
-		err = sleep(ctx, hold)
+	if turn > 0 && v.Allowed() {
+		err = wait(ctx, v, turn)
 	}
 	return v, err
 }
@@ -71,14 +72,3 @@ func writeHeaders(req *traffik.Request, passes bool) {
 
 // Passes reports whether a request so judged goes on to its handler.
 func (g *Guard) Passes(v traffik.Verdict) bool { return g.PassOn || v.Allowed() }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
@@ -21,6 +22,7 @@ type Exchange struct {
 	out     serverHTTP1
 	native  *http.Request
 	handed  *http.Request // the copy of native that went down the chain
+	held    time.Duration // for queueing strategies, by this use and those further out
 
 	// passed tells that the request was handed on over its limit, and answer what
 	// answers it if its handler denies, nil for the throttle's own.
@@ -71,7 +73,7 @@ func (e *Exchange) Begin(w http.ResponseWriter, r *http.Request) {
 	req.Source, req.Writer = source{r}, w
 	if outer := exchangeFrom(ctx); outer != nil && sameRequest(outer.native, r) {
 		req.Continue(&outer.Request)
-		e.passed, e.answer = outer.passed, outer.answer
+		e.passed, e.answer, e.held = outer.passed, outer.answer, outer.held
 	}
 	e.native = r
 	e.carrier = carrier{Context: ctx, exchange: e}
