@@ -48,7 +48,8 @@ func CountPreflight() Option {
 
 // MaxHold bounds how long a request is held when its strategy asks for a delay,
 // instead of [DefaultMaxHold]; 0 or less holds none, and the handler finds the
-// delay in the verdict.
+// delay in the verdict. A request whose context or whose server's timeouts end before
+// is denied at once instead, see [Guard.Check].
 func MaxHold(d time.Duration) Option {
 	return optionFunc(func(c *config) { c.guard.MaxHold = d })
 }
