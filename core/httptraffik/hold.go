@@ -61,7 +61,7 @@ func giveBack(ctx context.Context, v traffik.Verdict) {
 func longestHold(ctx context.Context) time.Duration {
 	longest := time.Duration(math.MaxInt64)
 	if deadline, ok := ctx.Deadline(); ok {
-		longest = time.Until(deadline) - 1 // at the deadline it is too late
+		longest = time.Until(deadline) - 1 //nolint:forbidigo // a context's deadline is a time of day; at it, it is too late
 	}
 	server, _ := ctx.Value(http.ServerContextKey).(*http.Server)
 	if server == nil {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -133,7 +134,7 @@ func TestHoldRefusedAtOnce(t *testing.T) {
 				// The wait that it was told is enough.
 				var wait int
 				_, _ = fmt.Sscan(c.wait, &wait)
-				time.Sleep(time.Duration(wait) * time.Second)
+				<-time.After(time.Duration(wait) * time.Second)
 				if rec := send(); rec.Code != http.StatusOK {
 					t.Errorf("after %d s: %d, Retry-After %s; want to be held and served", wait, rec.Code, rec.Header().Get("Retry-After"))
 				}
@@ -192,7 +193,7 @@ func TestHoldRefusedInAGate(t *testing.T) {
 		}
 		send()
 		rec := send()
-		if want := []traffik.Outcome{traffik.Uncharged, traffik.Denied}; fmt.Sprint(outcomes) != fmt.Sprint(want) || rec.Code != http.StatusTooManyRequests {
+		if want := []traffik.Outcome{traffik.Uncharged, traffik.Denied}; !slices.Equal(outcomes, want) || rec.Code != http.StatusTooManyRequests {
 			t.Errorf("status %d, outcomes %v; want 429 and %v", rec.Code, outcomes, want)
 		}
 		if got := rec.Header().Get("Retry-After"); got != "91" {
@@ -283,7 +284,7 @@ func dial(t *testing.T, server *httptest.Server) net.Conn {
 
 func waitFor(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !reached(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !reached(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}
@@ -332,7 +333,7 @@ func TestHeldBody(t *testing.T) {
 			_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n%s", c.head, c.now)
 			<-entered // the hold is over
 			if c.fails {
-				_ = conn.(*net.TCPConn).CloseWrite() //nolint:errcheck // it is one
+				_ = conn.(*net.TCPConn).CloseWrite()
 			} else if _, err := io.WriteString(conn, c.later); err != nil {
 				t.Fatal(err)
 			}
