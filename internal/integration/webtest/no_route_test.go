@@ -26,8 +26,19 @@ func answered(h http.Handler, method, path string) int {
 func TestNoRouteIsTheRoutersAnswer(t *testing.T) {
 	t.Parallel()
 	unknown := []struct{ method, path string }{
-		{"GET", "/"}, {"GET", "/nope"}, {"GET", "/api"}, {"GET", "/api/"}, {"GET", "/api/users"}, {"GET", "/api/users/42/more"}, {"HEAD", "/nope"},
-		{"POST", "/nope"}, {"DELETE", "/api/users/42"}, {"PUT", "/api/users/42"}, {"BREW", "/api/users/42"}, {"BREW", "/nope"}, {"OPTIONS", "/nope"},
+		{"GET", "/"},
+		{"GET", "/nope"},
+		{"GET", "/api"},
+		{"GET", "/api/"},
+		{"GET", "/api/users"},
+		{"GET", "/api/users/42/more"},
+		{"HEAD", "/nope"},
+		{"POST", "/nope"},
+		{"DELETE", "/api/users/42"},
+		{"PUT", "/api/users/42"},
+		{"BREW", "/api/users/42"},
+		{"BREW", "/nope"},
+		{"OPTIONS", "/nope"},
 	}
 	for _, level := range []string{"engine", "group", "route"} {
 		t.Run(level, func(t *testing.T) {
@@ -97,7 +108,8 @@ func TestNoRouteIsLimited(t *testing.T) {
 // Where no router will ever tell, the first request shows it.
 func TestByRouteAroundAMux(t *testing.T) {
 	t.Parallel()
-	byRoute := limit(t, "by route", "3/h", traffik.WithIdentifier(traffik.ByRoute()))
+	backend, _ := store(t)
+	byRoute := limit(t, "by route", "3/h", traffik.WithBackend(backend), traffik.WithIdentifier(traffik.ByRoute()))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /a", func(http.ResponseWriter, *http.Request) {})
 	mux.Handle("GET /in", httptraffik.New(byRoute)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
@@ -114,7 +126,7 @@ func TestByRouteAroundAMux(t *testing.T) {
 	}
 	// Before echo routes it looks as if no route matched.
 	e := echo.New()
-	e.Pre(traffikecho.New(limit(t, "before", "3/h", traffik.WithIdentifier(traffik.ByRoute()))))
+	e.Pre(traffikecho.New(limit(t, "before", "3/h", traffik.WithBackend(backend), traffik.WithIdentifier(traffik.ByRoute()))))
 	e.GET("/a", func(echo.Context) error { return nil })
 	for i, want := range []int{200, 200, 200, 429} {
 		if got := answered(e, "GET", "/a"); got != want {
