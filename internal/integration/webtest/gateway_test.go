@@ -54,7 +54,7 @@ func (g gateway) serve(t *testing.T, a app, limit traffik.Limiter, service http.
 	t.Helper()
 	upstream := httptest.NewServer(service)
 	t.Cleanup(upstream.Close)
-	transport := http.DefaultTransport.(*http.Transport) //nolint:errcheck // it is one
+	transport := http.DefaultTransport.(*http.Transport)
 	t.Cleanup(transport.CloseIdleConnections)
 	target, err := url.Parse(upstream.URL)
 	if err != nil {
@@ -165,7 +165,7 @@ func TestGatewayOfGateways(t *testing.T) {
 		opts := []traffik.Option{traffik.WithBackend(backend), traffik.WithIdentifier(traffik.Shared())}
 		service := httptest.NewServer(httptraffik.New(limit(t, "service", "5/h", opts...))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 		defer service.Close()
-		defer http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:errcheck // it is one
+		defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		target, err := url.Parse(service.URL)
 		if err != nil {
 			t.Fatal(err)
@@ -261,6 +261,7 @@ func TestGatewayUpgrade(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			_ = res.Body.Close()
 			if got := told(res.Header); res.StatusCode != 101 || len(got) != 3 || got[0] != "X-Ratelimit-Limit: 5" {
 				t.Errorf("status %d, headers\n%s\nwant 101 and the service's", res.StatusCode, strings.Join(got, "\n"))
 			}

@@ -123,7 +123,7 @@ func TestHeldClientHangsUp(t *testing.T) {
 					t.Fatal(err)
 				}
 				_, _ = fmt.Fprintf(conn, "POST /api/users/1 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-				for deadline := time.Now().Add(patience); used() == 0; time.Sleep(time.Millisecond) {
+				for deadline := time.Now().Add(patience); used() == 0; <-time.After(time.Millisecond) {
 					if time.Now().After(deadline) {
 						t.Fatal("the request was never counted")
 					}
