@@ -2,7 +2,6 @@ package httptraffik_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -115,14 +114,15 @@ func TestHoldEndsWithTheRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var failed error
-		handler := httptraffik.New(limit, httptraffik.OnError(func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err }))(
-			http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler ran for a client that had left") }))
+		handler := httptraffik.New(limit, httptraffik.OnError(func(_ http.ResponseWriter, _ *http.Request, err error) {
+			t.Errorf("OnError was asked about a client that had left: %v", err)
+		}))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler ran for a client that had left") }))
 		ctx, cancel := context.WithCancel(t.Context())
 		defer time.AfterFunc(time.Second, cancel).Stop()
-		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
-		if !errors.Is(failed, context.Canceled) {
-			t.Errorf("error %v, want that of the context", failed)
+		rec, start := httptest.NewRecorder(), time.Now()
+		handler.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+		if took := time.Since(start); rec.Code != httptraffik.StatusClientGone || took != time.Second {
+			t.Errorf("status %d after %v, want %d after a second", rec.Code, took, httptraffik.StatusClientGone)
 		}
 	})
 }
