@@ -85,6 +85,7 @@ func (w *warner) warn(ctx context.Context, kind warning, message string, attrs .
 	}
 }
 
+// write logs message, due or not.
 func (w *warner) write(ctx context.Context, message string, attrs []slog.Attr) {
 	logger := w.logger
 	if logger == nil {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unique"
 )
 
 // DefaultMaxKeys bounds a [Memory] backend that is given no bound of its own.
@@ -17,37 +16,44 @@ const DefaultMaxKeys = 1_000_000
 
 // Memory is the in-process backend. Keys are spread by identity over shards
 // with a lock each, so that all throttles of one caller sit under one lock and
-// any Take is atomic. Create it with [NewMemory]; it is safe for concurrent use
-// and never blocks beyond those locks.
+// any Take is atomic. Create it with [NewMemory]; a nil or zero Memory refuses
+// everything, with an error wrapping [ErrUsage], or a panic where there is no error
+// to return. It is safe for concurrent use and never blocks beyond those locks, which
+// are held for a time that depends on neither limit nor number of keys, on average: a table
+// that is full is copied to one of twice the size. A strategy whose state grows, as that of
+// [SlidingWindowLog] does, is run under its shard's lock too.
 //
-// The number of keys has a hard bound. When a shard is full, a newcomer takes
-// the place of an expired key, or of the one with the largest share of its
-// limit remaining among a bounded sample, ties going to the one that resets
-// first. Keys that were denied or have nothing remaining are never given up for
-// a newcomer, so nobody can wash out a record by asking under throw-away
-// identities. If the sample holds no other, the newcomer is counted on one
-// overflow counter per throttle, shared by all such newcomers: limited, never
-// waved through. Giving back on the overflow counter has no effect.
+// The number of keys has a hard bound, divided among the shards. In a full shard the
+// largest throttle yields: each has a share there, the shard's bound divided by the
+// throttles in it, may have more while nobody else asks for room, and never loses an
+// unexpired key to another throttle while it has no more than that. A newcomer takes the
+// place of an expired key, else of a key of the largest throttle above its share, else of
+// a key of its own throttle that is neither used up nor denied. The key that goes is the
+// one with the most remaining among a sample. Otherwise the newcomer is counted on an
+// overflow counter, under the rate and strategy of its throttle, which it shares
+// with those of its throttle and shard whose identity has the same hash: about one counter
+// for each sixteen keys of the throttle. So it is limited, and never waved through.
+//
+// Two things follow. A key that gave way starts afresh when it comes again. And whoever
+// counts more clients at once than the store has keys gets less than exact limits; a
+// warning is logged then (see [WithLogger]), and [Memory.Stats] tells of which throttle.
+//
+// A refund of a draw that an overflow counter took counts there, unless an unexpired key of the
+// throttle has given way in that shard since: then nobody can tell where the draw was counted,
+// and the refund has no effect.
 //
 // It starts no goroutine unless [WithSweepInterval] asks for one; expired keys
 // make room as new ones come.
 type Memory struct {
-	clock    Clock
-	system   *systemClock // clock, if it is of that type
-	hash     hashKey
-	shards   []shard
-	mask     uint64
-	closed   atomic.Bool
-	overflow overflow
-	stop     func() // ends the sweeper
-	plans    sync.Pool
-}
-
-// overflow holds the counters shared by newcomers that found no room, one per
-// scope. Its lock is taken after those of the shards.
-type overflow struct {
-	mu     sync.Mutex
-	scopes map[unique.Handle[string]]*entry
+	clock  Clock
+	system *systemClock // clock, if it is of that type
+	hash   hashKey
+	shards []shard
+	mask   uint64
+	closed atomic.Bool
+	warner warner
+	stop   func() // ends the sweeper
+	plans  sync.Pool
 }
 
 // MemoryOption configures [NewMemory].
@@ -69,8 +75,11 @@ func (f memoryOptionFunc) applyMemory(c *memoryConfig) { f(c) }
 
 // WithMaxKeys bounds the number of keys, 1 or more; the default is [DefaultMaxKeys]. The
 // bound is divided among the shards, so a store may refuse to grow a little
-// before it is reached. The overflow counters, one per throttle at most, come on
-// top.
+// before it is reached. Overflow counters come on top: for each throttle, one for each
+// sixteen of its keys at most, or one per shard if it has fewer.
+//
+// Give it more keys than there are clients within the longest period. A limit of once a
+// day with more visitors a day than that has no room for the late ones, which then share counters.
 func WithMaxKeys(n int) MemoryOption {
 	return memoryOptionFunc(func(c *memoryConfig) {
 		if n < 1 {
@@ -126,7 +135,7 @@ func NewMemory(opts ...MemoryOption) (*Memory, error) {
 		mask:   uint64(count - 1),
 		stop:   func() {},
 	}
-	m.overflow.scopes = make(map[unique.Handle[string]]*entry)
+	m.warner.logger = c.logger
 	m.plans.New = func() any { return new(memoryPlan) }
 	for i := range m.shards {
 		m.shards[i].number = i
@@ -196,18 +205,31 @@ func (m *Memory) run(ctx context.Context, ops []Op, counts []*counting, out []De
 	return nil
 }
 
-// ready reports why nothing may be drawn: the backend is closed or ctx ended.
+// ready reports why nothing may be drawn: the backend is closed or was never made, or ctx
+// ended.
 func (m *Memory) ready(ctx context.Context) error {
-	if ctx == nil {
+	switch {
+	case m.unmade():
+		return errUnmade
+	case ctx == nil:
 		return errNoContext
-	}
-	if m.closed.Load() {
+	case m.closed.Load():
 		return ErrClosed
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+var errUnmade = fmt.Errorf("%w: the Memory is nil or a zero value; make it with NewMemory", ErrUsage)
+
+func (m *Memory) unmade() bool { return m == nil || m.clock == nil }
+
+// mustBeMade panics where there is no error to return.
+func (m *Memory) mustBeMade() {
+	if m.unmade() {
+		panic(errUnmade)
+	}
 }
 
 // enter locks the shard of the identity and returns the instant of the draw. The
@@ -269,20 +291,15 @@ func (m *Memory) hit(id string, c *counting, cost int64, out *Decision) {
 // hitOther is hit in all other cases, with e nil for a key that has no entry. It
 // is called with the lock of sh held and releases it.
 func (m *Memory) hitOther(sh *shard, hash uint64, id string, e *entry, c *counting, cost int64, now Instant, out *Decision) {
-	defer sh.mu.Unlock()
-	key, d := Key{Scope: c.scope, ID: id}, &Draw{Rate: c.rate, Cost: cost, Now: now}
-	switch {
-	case e != nil:
-		e.draw(c, d, out)
-	case !sh.hasRoom(d.Now):
-		m.drawOverflow(sh, key.Scope, c.strategy, d, out, true)
-	default:
-		var untouched entry
-		if untouched.draw(c, d, out); untouched.by != nil {
-			e = sh.insert(hash, key, d.Now)
-			e.by, e.numbers = c, untouched.numbers
+	d := &Draw{Rate: c.rate, Cost: cost, Now: now}
+	if e == nil {
+		if exact := sh.hitNewcomer(hash, id, c, d, out); !exact {
+			m.warnFull(c.scope)
 		}
+		return
 	}
+	defer sh.mu.Unlock()
+	e.draw(c, d, out)
 }
 
 // drawOne decides a single checked draw, which needs no plan: what it decides
@@ -290,67 +307,14 @@ func (m *Memory) hitOther(sh *shard, hash uint64, id string, e *entry, c *counti
 func (m *Memory) drawOne(key Key, strategy Strategy, d *Draw, out *Decision, commit bool) {
 	sh, hash, now := m.enter(key.ID)
 	d.Now = now
-	m.drawLocked(sh, hash, key, sh.find(hash, key), strategy, d, out, commit)
-}
-
-// drawLocked decides on e, nil for a key that has no entry. It is called with
-// the lock of sh held and releases it.
-func (m *Memory) drawLocked(sh *shard, hash uint64, key Key, e *entry, strategy Strategy, d *Draw, out *Decision, commit bool) {
-	defer sh.mu.Unlock()
-	if e == nil {
-		m.drawNewcomer(sh, hash, key, strategy, d, out, commit)
-		return
-	}
-	next := sh.decide(e.state(sh.stored[:0]), strategy, d, out)
-	if commit {
-		sh.store(e, d, next, out)
+	if exact := sh.drawOne(hash, key, strategy, d, out, commit); !exact {
+		m.warnFull(key.Scope)
 	}
 }
 
-// drawNewcomer decides a key that has no entry. The lock of sh is held.
-func (m *Memory) drawNewcomer(sh *shard, hash uint64, key Key, strategy Strategy, d *Draw, out *Decision, commit bool) {
-	if !sh.hasRoom(d.Now) {
-		m.drawOverflow(sh, key.Scope, strategy, d, out, commit)
-		return
-	}
-	next := sh.decide(nil, strategy, d, out)
-	if commit && len(next) > 0 {
-		sh.insertBytes(hash, key, d, next, out)
-	}
-}
-
-// drawOverflow decides a newcomer that found no room. The lock of sh is held,
-// whose memory it borrows.
-func (m *Memory) drawOverflow(sh *shard, scope unique.Handle[string], strategy Strategy, d *Draw, out *Decision, commit bool) {
-	m.overflow.mu.Lock()
-	defer m.overflow.mu.Unlock()
-	e := m.overflow.entry(scope)
-	next := sh.decide(e.state(sh.stored[:0]), strategy, d, out)
-	if commit {
-		e.storeOverflow(d, next, out)
-		sh.lookFurther()
-	}
-}
-
-// storeOverflow keeps a decision on the overflow counter e. A gift has no effect.
-func (e *entry) storeOverflow(d *Draw, next []byte, dec *Decision) {
-	if d.Cost >= 0 {
-		e.store(d, next, dec)
-	}
-}
-
-// entry returns the overflow counter of scope. The lock is held.
-func (o *overflow) entry(scope unique.Handle[string]) *entry {
-	e := o.scopes[scope]
-	if e == nil {
-		e = new(entry)
-		o.scopes[scope] = e
-	}
-	return e
-}
-
-// Reset implements [Backend]. The overflow counters are reset by
-// [Memory.ResetNamespace] only.
+// Reset implements [Backend]. It takes nothing off the overflow counters, which others share:
+// a client that could make the application reset its own key would reset those of others.
+// Whoever is counted there is free again when the counter resets, or by [Memory.ResetNamespace].
 func (m *Memory) Reset(ctx context.Context, keys ...Key) error {
 	if err := m.ready(ctx); err != nil {
 		return err
@@ -367,7 +331,8 @@ func (m *Memory) Reset(ctx context.Context, keys ...Key) error {
 	return nil
 }
 
-// ResetNamespace implements [NamespaceResetter]: it forgets everything.
+// ResetNamespace implements [NamespaceResetter]: it forgets all keys and overflow counters,
+// one shard after the other. What [Memory.Stats] counts since the store was made goes on.
 func (m *Memory) ResetNamespace(ctx context.Context) error {
 	if err := m.ready(ctx); err != nil {
 		return err
@@ -375,13 +340,11 @@ func (m *Memory) ResetNamespace(ctx context.Context) error {
 	for i := range m.shards {
 		m.shards[i].clear()
 	}
-	m.overflow.mu.Lock()
-	defer m.overflow.mu.Unlock()
-	clear(m.overflow.scopes)
 	return nil
 }
 
-// ReadStates implements [StateReader].
+// ReadStates implements [StateReader]. A key that is counted on an overflow counter has no
+// state.
 func (m *Memory) ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]byte, Instant, error) {
 	if err := m.ready(ctx); err != nil {
 		return dst, 0, err
@@ -400,9 +363,13 @@ func (m *Memory) ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]
 	return dst, m.now(), nil
 }
 
-// Sweep frees every expired key and returns how many there were. It locks one
-// shard at a time.
+// Sweep frees every expired key, and returns how many there were, and every overflow counter
+// that has reset. It holds the lock of one shard at a time, and lets go of it every few hundred keys.
+//
+// Keys that come while it runs may be missed. Mind that freed places go to whoever comes first: in a store that
+// runs full, a throttle of a long period may fill those of a short one, which takes them back from it.
 func (m *Memory) Sweep() int {
+	m.mustBeMade()
 	freed := 0
 	for i := range m.shards {
 		freed += m.shards[i].sweep(m.now)
@@ -411,8 +378,9 @@ func (m *Memory) Sweep() int {
 }
 
 // Len returns the number of keys held, expired ones that were not yet freed
-// included.
+// included. Overflow counters are no keys.
 func (m *Memory) Len() int {
+	m.mustBeMade()
 	total := 0
 	for i := range m.shards {
 		sh := &m.shards[i]
@@ -426,6 +394,9 @@ func (m *Memory) Len() int {
 // Close implements [Backend]. It ends the sweeper; the keys are left to the
 // garbage collector.
 func (m *Memory) Close() error {
+	if m.unmade() {
+		return errUnmade
+	}
 	m.closed.Store(true)
 	m.stop()
 	return nil

@@ -207,7 +207,7 @@ func (e *entry) stays(now Instant, dec *Decision) {
 		return // it has no state
 	}
 	until := now.Add(dec.ResetAfter)
-	if reset, _ := e.stand(now); reset >= until {
+	if reset, _ := e.stand(now); reset >= until || until <= now {
 		return
 	}
 	if e.by != nil {
@@ -301,8 +301,8 @@ func (e *entry) hit(now, cost int64, dec *Decision) bool {
 	return true
 }
 
-// stand tells how e stands at now: when it will be as if untouched, and which
-// part of its limit is left.
+// stand tells how e stands at now: when it will be as if untouched, or since when it has
+// been, and which part of its limit is left.
 func (e *entry) stand(now Instant) (reset Instant, share float64) {
 	if e.by == nil {
 		return e.rest.reset, e.rest.share
@@ -315,7 +315,19 @@ func (e *entry) stand(now Instant) (reset Instant, share float64) {
 		s := e.linear()
 		drawLinear(&s, &look, e.by.capacity, &dec)
 	}
-	return now.Add(dec.ResetAfter), shareLeft(&dec)
+	if dec.ResetAfter > 0 {
+		return now.Add(dec.ResetAfter), shareLeft(&dec)
+	}
+	return min(now, e.ended()), shareLeft(&dec)
+}
+
+// ended is when e, which counts in integers, was as if untouched again.
+func (e *entry) ended() Instant {
+	if e.by.isFixed() {
+		return Instant(count.WindowOf(e.numbers[0], e.by.period).End)
+	}
+	s := e.linear()
+	return Instant(s.T).Add(micros(s.ResetMicros(e.by.rate.units)))
 }
 
 // expired reports whether e is as if untouched.

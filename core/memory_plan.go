@@ -9,10 +9,9 @@ import (
 // every op is decided into scratch first, and then all are stored or none. It
 // is pooled, with the memory of its slices.
 type memoryPlan struct {
-	m          *Memory
-	targets    []target
-	locked     []*shard // in the order of their number
-	overflowed bool     // the lock of the overflow counters is held
+	m       *Memory
+	targets []target
+	locked  []*shard // in the order of their number
 }
 
 // target is where one op of a plan reads and writes.
@@ -20,12 +19,11 @@ type target struct {
 	hash uint64
 	sh   *shard
 	e    *entry // nil for a newcomer
-	// victim is the entry that a newcomer to a full shard replaces.
-	victim     *entry
-	overflowed bool // e is an overflow counter
-	op         *Op
-	look       Draw // the op's as a look, when another op denied
-	looks      bool
+	room room   // of a newcomer
+	op   *Op
+	look Draw // the op's as a look: another op denied, or a refund finds nothing to refund
+	// looks: look is decided instead.
+	looks bool
 	// by counts the op in integers: changed is what its entry becomes. If it is
 	// nil, next is what the strategy appended.
 	by      *counting
@@ -41,6 +39,15 @@ func (t *target) draw() *Draw {
 	return &t.op.Draw
 }
 
+// enters reports whether the op is of a newcomer that is to have an entry.
+func (t *target) enters() bool { return t.e == nil && !t.room.overflows }
+
+// lookOnly makes the op a look.
+func (t *target) lookOnly() {
+	t.look, t.looks = t.op.Draw, true
+	t.look.Cost = 0
+}
+
 // takes reports whether the op takes units or looks, and gives none back.
 func (t *target) takes() bool { return t.op.Draw.Cost >= 0 }
 
@@ -50,6 +57,14 @@ func (m *Memory) drawAll(ops []Op, counts []*counting, out []Decision, commit bo
 	p, _ := m.plans.Get().(*memoryPlan) // the pool holds nothing else
 	defer m.plans.Put(p)
 	p.m = m
+	if inexact := p.draw(ops, counts, out, commit); inexact != nil {
+		m.warnFull(inexact.Key.Scope)
+	}
+}
+
+// draw returns the first newcomer that overflowed or took the place of a key that had not
+// expired, if any.
+func (p *memoryPlan) draw(ops []Op, counts []*counting, out []Decision, commit bool) (inexact *Op) {
 	p.lock(ops)
 	defer p.unlock()
 	now := p.now()
@@ -61,19 +76,19 @@ func (m *Memory) drawAll(ops []Op, counts []*counting, out []Decision, commit bo
 		p.makeRoom(i)
 	}
 	for i, by := range counts {
-		if t := &p.targets[i]; t.takes() && !t.overflowed {
+		if t := &p.targets[i]; t.takes() && !t.room.overflows {
 			t.by = by
 		}
 	}
 	p.decide(out)
 	if commit {
-		p.commit(out)
+		inexact = p.commit(out)
 	}
+	return inexact
 }
 
 // lock takes the locks of all shards concerned in the order of their number, so
-// that two Takes never wait for each other. That of the overflow counters comes
-// after them, if it is needed at all.
+// that two Takes never wait for each other.
 func (p *memoryPlan) lock(ops []Op) {
 	p.targets = slices.Grow(p.targets[:0], len(ops))[:len(ops)]
 	p.locked = p.locked[:0]
@@ -114,14 +129,10 @@ func (p *memoryPlan) unlock() {
 		if t.e != nil {
 			t.e.marks &^= reserved
 		}
-		if t.victim != nil {
-			t.victim.marks &^= reserved
+		if t.room.victim != nil {
+			t.room.victim.marks &^= reserved
 		}
 		*t = target{next: t.next[:0]}
-	}
-	if p.overflowed {
-		p.m.overflow.mu.Unlock()
-		p.overflowed = false
 	}
 	for i, sh := range p.locked {
 		sh.mu.Unlock()
@@ -142,29 +153,16 @@ func (p *memoryPlan) locate(t *target, op *Op) {
 // its overflow counter.
 func (p *memoryPlan) makeRoom(i int) {
 	t := &p.targets[i]
-	if t.e != nil || t.sh.count+p.promised(i) < t.sh.maxKeys {
+	if t.e != nil {
 		return
 	}
-	if t.victim = t.sh.victim(t.op.Draw.Now); t.victim != nil {
-		t.victim.marks |= reserved
-		return
+	t.room = t.sh.room(t.op.Key.Scope, t.hash, &t.op.Draw, p.targets[:i])
+	if t.room.victim != nil {
+		t.room.victim.marks |= reserved
 	}
-	if !p.overflowed {
-		p.m.overflow.mu.Lock()
-		p.overflowed = true
+	if t.room.looks {
+		t.lookOnly()
 	}
-	t.e, t.overflowed = p.m.overflow.entry(t.op.Key.Scope), true
-}
-
-// promised counts the free places of target i's shard that go to newcomers
-// before it.
-func (p *memoryPlan) promised(i int) (places int) {
-	for j := range i {
-		if t := &p.targets[j]; t.sh == p.targets[i].sh && t.e == nil && t.victim == nil {
-			places++
-		}
-	}
-	return places
 }
 
 // decide decides all targets, and those that would be drawn once more as looks
@@ -180,8 +178,7 @@ func (p *memoryPlan) decide(out []Decision) {
 	}
 	for i := range p.targets {
 		if t := &p.targets[i]; out[i].Allowed {
-			t.look, t.looks = t.op.Draw, true
-			t.look.Cost = 0
+			t.lookOnly()
 			p.decideOne(i, &out[i])
 		}
 	}
@@ -204,62 +201,72 @@ func (p *memoryPlan) decideOne(i int, out *Decision) {
 // counter, what an earlier target of the plan is about to store there.
 func (p *memoryPlan) state(i int) []byte {
 	t := &p.targets[i]
-	if t.e == nil {
+	switch {
+	case t.e != nil:
+		return t.e.state(t.sh.stored[:0])
+	case !t.room.overflows:
 		return nil
 	}
-	if t.overflowed {
-		for j := i - 1; j >= 0; j-- {
-			if before := &p.targets[j]; before.e == t.e && len(before.next) > 0 {
-				return before.next
-			}
+	for j := i - 1; j >= 0; j-- {
+		if before := &p.targets[j]; before.shares(t) && len(before.next) > 0 {
+			return before.next
 		}
 	}
-	return t.e.state(t.sh.stored[:0])
+	return t.room.spill.state(t.sh.stored[:0])
+}
+
+// shares reports whether t and other are counted on one overflow counter.
+func (t *target) shares(other *target) bool {
+	return t.sh == other.sh && t.room.overflows && other.room.overflows &&
+		t.op.Key.Scope == other.op.Key.Scope && t.room.spill.index == other.room.spill.index
 }
 
 // commit stores what was decided.
-func (p *memoryPlan) commit(out []Decision) {
+func (p *memoryPlan) commit(out []Decision) (inexact *Op) {
 	for i := range p.targets {
-		t := &p.targets[i]
-		d := t.draw()
-		switch {
-		case t.overflowed:
-			t.e.storeOverflow(d, t.next, &out[i])
-			t.sh.lookFurther()
-		case t.by != nil:
-			t.commit(d, &out[i])
-		case t.e != nil:
-			t.sh.store(t.e, d, t.next, &out[i])
-		case len(t.next) > 0:
-			t.replaceVictim()
-			t.sh.insertBytes(t.hash, t.op.Key, d, t.next, &out[i])
+		if t := &p.targets[i]; !t.commit(&out[i]) && inexact == nil {
+			inexact = t.op
 		}
 	}
+	return inexact
 }
 
-// commit stores what was decided in integers. A newcomer of which nothing was
+// commit reports whether the key is counted on an entry of its own, and nobody else's gave
+// way for it.
+func (t *target) commit(dec *Decision) (exact bool) {
+	d := t.draw()
+	switch {
+	case t.room.overflows:
+		t.sh.storeSpill(t.op.Key.Scope, t.room.spill, d, t.next, dec)
+		t.sh.overflowed(t.op.Key.Scope, &t.op.Draw)
+		return t.op.Draw.Cost <= 0
+	case t.by != nil:
+		return t.commitIntegers(d, dec)
+	case t.e != nil:
+		t.sh.store(t.e, d, t.next, dec)
+	case len(t.next) > 0:
+		t.sh.insertBytes(t.hash, t.op.Key, t.room, d, t.next, dec)
+		return t.room.exact()
+	}
+	return true
+}
+
+// commitIntegers stores what was decided in integers. A newcomer of which nothing was
 // written gets no entry.
-func (t *target) commit(d *Draw, dec *Decision) {
+func (t *target) commitIntegers(d *Draw, dec *Decision) (exact bool) {
 	e := t.e
 	switch {
 	case e != nil:
 		e.marked(d, dec)
 	case t.changed.by != nil:
-		t.replaceVictim()
-		e = t.sh.insert(t.hash, t.op.Key, d.Now)
+		e = t.sh.insert(t.hash, t.op.Key, d.Now, t.room)
 	default:
-		return
+		return true
 	}
 	e.by, e.numbers = t.changed.by, t.changed.numbers
 	if d.Cost > 0 && !dec.Allowed && e.by != t.by {
 		e.stays(d.Now, dec)
 	}
 	e.leaves(dec)
-}
-
-func (t *target) replaceVictim() {
-	if t.victim != nil {
-		t.sh.remove(t.victim)
-		t.sh.lookFurther()
-	}
+	return t.room.exact()
 }

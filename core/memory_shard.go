@@ -1,8 +1,8 @@
 package traffik
 
 import (
-	"math/bits"
 	"sync"
+	"unique"
 )
 
 const (
@@ -11,12 +11,9 @@ const (
 	// across its cache lines, and few, so that all shards share their memory
 	// pages.
 	pageEntries = 8
-	// victimSample is how many entries are looked at for one to give up. Only a
-	// newcomer to a full shard pays for it.
-	victimSample = 16
-	// sweepSteps is how many entries a newcomer looks at for expired ones, more
-	// than one, so that a shard that only ever grows is cleaned all the same.
-	sweepSteps = 2
+	// sweepChunk is how many entries a sweep looks at before it lets others have the
+	// lock.
+	sweepChunk = 256
 )
 
 // shard is one part of a [Memory]: a hash table with linear probing over
@@ -32,7 +29,16 @@ type shard struct {
 	free    []*entry // entries given back
 	count   int
 	maxKeys int
-	hand    int // where the next look for expired keys or victims starts
+	hand    int // where the next look for expired keys starts
+	// searches is how many newcomers looked for an entry to replace: each at others.
+	searches uint64
+
+	// What is known of the scopes, in order too, and whose turn it is to be tidied.
+	holdings map[unique.Handle[string]]*holding
+	order    []*holding
+	turn     int
+	// tallies count what befell scopes since the store was made.
+	tallies map[unique.Handle[string]]*tally
 
 	// draw, scratch and stored lend their memory to Decide, whose arguments
 	// would otherwise escape to the heap on each call.
@@ -113,27 +119,24 @@ func (sh *shard) findFrom(i int, hash uint64, key Key) *entry {
 }
 
 // home is where the search for hash starts: its high bits, since the low ones
-// chose the shard.
-func (sh *shard) home(hash uint64) int { return int(hash >> 32 & uint64(len(sh.slots)-1)) }
+// chose the shard. There are 31 of them, so that the int is never negative where it has
+// 32 bits, in an empty table, which has no slot to cut it to, either.
+func (sh *shard) home(hash uint64) int { return int(hash >> 33 & uint64(len(sh.slots)-1)) }
 
 func (e *entry) searchHash() uint64 { return uint64(e.hash) << 32 }
 
 // after is the slot behind i, round the end.
 func (sh *shard) after(i int) int { return (i + 1) & (len(sh.slots) - 1) }
 
-// hasRoom reports whether a newcomer can have an entry.
-func (sh *shard) hasRoom(now Instant) bool {
-	return sh.count < sh.maxKeys || sh.victim(now) != nil
-}
-
-// insert makes an entry for key, which has none, and of which the caller sets
-// the state. There is room.
-func (sh *shard) insert(hash uint64, key Key, now Instant) *entry {
-	if sh.count >= sh.maxKeys {
-		sh.remove(sh.victim(now))
-		sh.lookFurther()
+// insert makes an entry for key, which has none, in the room that was found for it. The
+// caller sets the state.
+func (sh *shard) insert(hash uint64, key Key, now Instant, r room) *entry {
+	h := sh.holding(key.Scope)
+	h.n++ // now, so that h stays if its only entry gives way
+	if r.victim != nil {
+		sh.evict(&r, now)
 	} else {
-		sh.sweepSome(now)
+		sh.sweepSome(h, now)
 	}
 	if sh.count >= len(sh.slots)/4*3 {
 		sh.grow()
@@ -143,12 +146,25 @@ func (sh *shard) insert(hash uint64, key Key, now Instant) *entry {
 	e.setID(key.ID)
 	sh.place(slot{hash: hash, e: e})
 	sh.count++
+	h.remember(e)
+	sh.tidyNext(now)
 	return e
 }
 
+// evict removes the victim of a newcomer.
+func (sh *shard) evict(r *room, now Instant) {
+	if r.counts {
+		scope := r.victim.scope()
+		sh.tally(scope).evictions++
+		sh.holding(scope).lost = now
+	}
+	sh.remove(r.victim)
+	sh.lookFurther()
+}
+
 // insertBytes is insert for a state in bytes.
-func (sh *shard) insertBytes(hash uint64, key Key, d *Draw, next []byte, dec *Decision) {
-	e := sh.insert(hash, key, d.Now)
+func (sh *shard) insertBytes(hash uint64, key Key, r room, d *Draw, next []byte, dec *Decision) {
+	e := sh.insert(hash, key, d.Now, r)
 	e.beside().scope = key.Scope
 	e.store(d, next, dec)
 }
@@ -192,9 +208,12 @@ func (sh *shard) remove(e *entry) {
 		}
 	}
 	sh.slots[gap] = slot{}
+	h := sh.holdings[e.scope()]
 	*e = entry{}
 	sh.free = append(sh.free, e)
 	sh.count--
+	h.n--
+	sh.dropUnused(h)
 }
 
 func (sh *shard) grow() {
@@ -207,98 +226,53 @@ func (sh *shard) grow() {
 	}
 }
 
-// victim returns the entry of the sample that is to make room, nil if each is
-// protected or has a part in the Take under way. The sample lies all over the
-// shard, since entries of one kind come in rows. It is one that has expired, else the
-// one with the largest share of its limit remaining, ties going to the one that
-// resets first. It changes nothing, so that Peek tells what Take would do.
-func (sh *shard) victim(now Instant) *entry {
-	var best candidate
-	for i := range min(victimSample, sh.used) {
-		e := sh.entry(sh.scattered(i))
-		if !e.live() || e.marks&reserved != 0 {
-			continue
-		}
-		c := candidate{e: e}
-		c.reset, c.share = e.stand(now)
-		switch {
-		case c.reset <= now:
-			return e
-		case e.marks&denied != 0 || c.share == 0: // protected
-		case best.e == nil || c.worthLessThan(&best):
-			best = c
-		}
-	}
-	return best.e
-}
-
-// scattered is where member i of the sample stands: anywhere, and elsewhere once
-// the hand has moved. The mixing is that of SplitMix64 (Steele, Lea and Flood, Fast
-// Splittable Pseudorandom Number Generators, 2014).
-func (sh *shard) scattered(i int) int {
-	if sh.used <= victimSample {
-		return i // all are looked at
-	}
-	z := uint64(sh.hand*victimSample+i+1) * 0x9E3779B97F4A7C15
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	place, _ := bits.Mul64(z^z>>31, uint64(sh.used))
-	return int(place)
-}
-
-// lookFurther lets the next newcomer look at other entries: of a sample that was
-// all protected, it would find no room where others may have expired.
-func (sh *shard) lookFurther() { sh.hand = (sh.hand + 1) % max(1, sh.used) }
-
-// candidate is an entry that may have to make room, and how it stands.
-type candidate struct {
-	e     *entry
-	reset Instant
-	share float64
-}
-
-// worthLessThan reports whether c has a larger share of its limit remaining than
-// other, or the same and less time to its reset.
-func (c *candidate) worthLessThan(other *candidate) bool {
-	return c.share > other.share || c.share == other.share && c.reset < other.reset
-}
-
-// sweepSome frees the expired among the next few entries.
-func (sh *shard) sweepSome(now Instant) {
-	for range min(sweepSteps, sh.used) {
-		sh.hand = (sh.hand + 1) % sh.used
-		if e := sh.entry(sh.hand); e.live() && e.marks&reserved == 0 && e.expired(now) {
-			sh.remove(e)
-		}
-	}
-}
-
-// sweep frees all expired entries; it takes mu itself.
+// sweep frees all expired entries, and overflow counters; it takes mu itself, for a few
+// entries at a time.
 func (sh *shard) sweep(clock func() Instant) (freed int) {
+	for from, more := 0, true; more; from += sweepChunk {
+		var n int
+		n, more = sh.sweepFrom(from, clock())
+		freed += n
+	}
+	return freed
+}
+
+// sweepFrom is sweep for the entries of one chunk.
+func (sh *shard) sweepFrom(from int, now Instant) (freed int, more bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	now := clock()
-	for i := range sh.used {
+	to := min(from+sweepChunk, sh.used)
+	for i := from; i < to; i++ {
 		if e := sh.entry(i); e.live() && e.expired(now) {
 			sh.remove(e)
 			freed++
 		}
 	}
-	if sh.count == 0 {
-		sh.forget()
+	if to < sh.used {
+		return freed, true
 	}
-	return freed
+	for i := len(sh.order) - 1; i >= 0; i-- { // the last one may move to i
+		sh.tidy(sh.order[i], now)
+	}
+	if sh.count == 0 {
+		sh.forgetEntries()
+	}
+	return freed, false
 }
 
-// clear forgets all; it takes mu itself.
+// clear forgets all but the tallies; it takes mu itself.
 func (sh *shard) clear() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.forget()
+	sh.forgetEntries()
+	sh.holdings, sh.order, sh.turn = nil, nil, 0
 }
 
-// forget gives the memory of an empty or unwanted table back.
-func (sh *shard) forget() {
+// forgetEntries gives the memory of an empty or unwanted table back.
+func (sh *shard) forgetEntries() {
 	sh.slots, sh.pages, sh.free = nil, nil, nil
 	sh.used, sh.count, sh.hand = 0, 0, 0
+	for _, h := range sh.order {
+		h.ring, h.next = nil, 0
+	}
 }

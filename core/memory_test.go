@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -31,12 +32,15 @@ func (c *handClock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// silent keeps the warnings of stores that a test fills out of what the tests print.
+var silent = WithLogger(slog.New(slog.DiscardHandler))
+
 const testEpoch Instant = 1_700_000_000_000_000
 
 func newTestMemory(t testing.TB, opts ...MemoryOption) (*Memory, *handClock) {
 	t.Helper()
 	clock := &handClock{now: testEpoch}
-	m, err := NewMemory(append([]MemoryOption{WithClock(clock)}, opts...)...)
+	m, err := NewMemory(append([]MemoryOption{WithClock(clock), silent}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +349,7 @@ func TestShardAgainstAMap(t *testing.T) {
 		}
 		switch {
 		case e == nil:
-			e = sh.insert(hash, key, 1)
+			e = sh.insert(hash, key, 1, room{})
 			e.rest = &rest{scope: scope, reset: 2} // not expired
 			want[id] = e
 		case rnd.IntN(2) == 0:
@@ -427,10 +431,11 @@ func ExampleNewMemory() {
 // An entry is one cache line, and a page of them has no header of the runtime's.
 func TestEntryLayout(t *testing.T) {
 	t.Parallel()
-	if size := unsafe.Sizeof(entry{}); size != 64 {
+	wide := unsafe.Sizeof(uintptr(0)) == 8 // with short pointers all is smaller
+	if size := unsafe.Sizeof(entry{}); wide && size != 64 || size > 64 {
 		t.Errorf("an entry has %d bytes, want 64", size)
 	}
-	if size := unsafe.Sizeof(shard{}); size%64 != 0 {
+	if size := unsafe.Sizeof(shard{}); wide && size%64 != 0 {
 		t.Errorf("a shard has %d bytes, want a multiple of 64", size)
 	}
 	if size := unsafe.Sizeof([pageEntries]entry{}); size > 512 {

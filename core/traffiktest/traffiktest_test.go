@@ -125,7 +125,7 @@ func TestPowersAreForwarded(t *testing.T) {
 			if err := around.ResetNamespace(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
 				t.Errorf("%T: error %v, want ErrUnsupported", around, err)
 			}
-			if around.ErrorPolicy(nil) != traffik.DefaultPolicy || around.MaxStateBytes() < 1<<40 {
+			if around.ErrorPolicy(nil) != traffik.DefaultPolicy || around.MaxStateBytes() < 1<<30 {
 				t.Errorf("%T has powers that the store beneath lacks", around)
 			}
 		}

@@ -1,0 +1,194 @@
+package traffik
+
+import "unique"
+
+const (
+	// ringEntries is how many of its latest entries a scope remembers in each shard.
+	ringEntries = 64
+	// keysPerOverflow is how many keys of a scope stand for one of its overflow
+	// counters: with few of them strangers share a limit, with many a flood of
+	// identities passes more in all.
+	keysPerOverflow = 16
+)
+
+// holding is what a shard knows about one scope, under the shard's lock. It is made
+// with the scope's first entry or overflow counter, and dropped when it has neither.
+type holding struct {
+	scope unique.Handle[string]
+	index int // in shard.order
+	n     int // entries
+	// ring has the scope's latest entries; the oldest stands at next. Some were given to
+	// other scopes since.
+	ring []*entry
+	next int
+	// lost is when the scope last gave an entry up that had not expired.
+	lost     Instant
+	overflow *overflow // nil or with counters in use
+}
+
+// overflow holds the counters of the newcomers of one scope that found no room in a
+// shard, each shared by those whose hash leads to it.
+type overflow struct {
+	counters []*entry // nil is untouched; the length is fixed
+	made     Instant
+	until    Instant // the latest reset of the counters
+}
+
+// runs reports whether o counts at now. Its counters are forgotten all at once.
+func (o *overflow) runs(now Instant) bool { return o != nil && now < o.until }
+
+// holding returns what sh knows about scope, made if need be.
+func (sh *shard) holding(scope unique.Handle[string]) *holding {
+	h := sh.holdings[scope]
+	if h == nil {
+		if sh.holdings == nil {
+			sh.holdings = make(map[unique.Handle[string]]*holding)
+		}
+		h = &holding{scope: scope, index: len(sh.order)}
+		sh.holdings[scope] = h
+		sh.order = append(sh.order, h)
+	}
+	return h
+}
+
+// remember notes that e is an entry of h from now on.
+func (h *holding) remember(e *entry) {
+	if len(h.ring) < ringEntries {
+		h.ring = append(h.ring, e)
+		return
+	}
+	h.ring[h.next] = e
+	h.next = (h.next + 1) % ringEntries
+}
+
+// dropUnused forgets h if it has neither entries nor overflow counters.
+func (sh *shard) dropUnused(h *holding) {
+	if h.n > 0 || h.overflow != nil {
+		return
+	}
+	last := sh.order[len(sh.order)-1]
+	sh.order[h.index], last.index = last, h.index
+	sh.order[len(sh.order)-1] = nil
+	sh.order = sh.order[:len(sh.order)-1]
+	delete(sh.holdings, h.scope)
+}
+
+// tidy frees the overflow counters of h once the latest of them has reset.
+func (sh *shard) tidy(h *holding, now Instant) {
+	if !h.overflow.runs(now) {
+		h.overflow = nil
+		sh.dropUnused(h)
+	}
+}
+
+// tidyNext is tidy for one scope after the other, with each newcomer: a scope that
+// nobody asks for any more is forgotten too.
+func (sh *shard) tidyNext(now Instant) {
+	if n := len(sh.order); n > 0 {
+		sh.turn = (sh.turn + 1) % n
+		sh.tidy(sh.order[sh.turn], now)
+	}
+}
+
+// spill is the overflow counter of a newcomer, which may not have been made yet.
+type spill struct {
+	counters, index int
+	e               *entry // nil for an untouched counter
+}
+
+// spill finds the overflow counter of a newcomer of scope. It changes nothing.
+func (sh *shard) spill(scope unique.Handle[string], hash uint64, now Instant) (s spill) {
+	h := sh.holdings[scope]
+	s.counters = 1
+	switch {
+	case h == nil:
+	case h.overflow.runs(now):
+		s.counters = len(h.overflow.counters)
+	default:
+		s.counters = max(1, h.n/keysPerOverflow)
+	}
+	// The low bits of the hash chose the shard.
+	s.index = int(hash >> 32 % uint64(s.counters))
+	if h != nil && h.overflow.runs(now) {
+		s.e = h.overflow.counters[s.index]
+	}
+	return s
+}
+
+// state is that of the counter, in its memory or in buf.
+func (s *spill) state(buf []byte) []byte {
+	if s.e == nil {
+		return nil
+	}
+	return s.e.state(buf)
+}
+
+// refunds reports whether d refunds units that are counted on an overflow counter of scope
+// beyond doubt. They are if they were drawn since the counters were made, by a newcomer that
+// had no entry then. Of one that had, the entry would still be there, or be expired,
+// unless the scope has lost entries meanwhile.
+func (sh *shard) refunds(scope unique.Handle[string], d *Draw) bool {
+	h := sh.holdings[scope]
+	if d.Cost >= 0 || h == nil || !h.overflow.runs(d.Now) {
+		return false
+	}
+	taken := d.TakenAt
+	if taken == 0 || taken > d.Now {
+		taken = d.Now
+	}
+	return taken >= h.overflow.made && taken > h.lost
+}
+
+// storeSpill keeps a decision on the overflow counter s of scope, and the next state, if
+// any.
+func (sh *shard) storeSpill(scope unique.Handle[string], s spill, d *Draw, next []byte, dec *Decision) {
+	var e *entry // s.e, or what a target of the same plan made of it
+	h := sh.holdings[scope]
+	if h != nil && h.overflow.runs(d.Now) {
+		e = h.overflow.counters[s.index]
+	}
+	switch {
+	case e == nil && len(next) == 0:
+	case d.Cost < 0 && len(next) == 0:
+		h.overflow.counters[s.index] = nil
+	default:
+		if e == nil {
+			e = new(entry)
+		}
+		e.store(d, next, dec)
+		sh.keepSpill(scope, s, e, d.Now)
+	}
+}
+
+// keepSpill makes e, which has a state, the overflow counter s of scope.
+func (sh *shard) keepSpill(scope unique.Handle[string], s spill, e *entry, now Instant) {
+	h := sh.holding(scope)
+	if !h.overflow.runs(now) {
+		h.overflow = &overflow{counters: make([]*entry, s.counters), made: now}
+	}
+	h.overflow.counters[s.index] = e
+	reset, _ := e.stand(now)
+	h.overflow.until = max(h.overflow.until, reset)
+}
+
+// overflowed notes a draw by d on an overflow counter of scope.
+func (sh *shard) overflowed(scope unique.Handle[string], d *Draw) {
+	if d.Cost > 0 {
+		sh.tally(scope).overflows++
+	}
+	sh.lookFurther()
+	sh.tidyNext(d.Now)
+}
+
+// inUse is how many counters of o count something.
+func (o *overflow) inUse() (n int) {
+	if o == nil {
+		return 0
+	}
+	for _, e := range o.counters {
+		if e != nil {
+			n++
+		}
+	}
+	return n
+}

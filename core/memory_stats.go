@@ -1,0 +1,124 @@
+package traffik
+
+import (
+	"context"
+	"log/slog"
+	"net/url"
+	"strings"
+	"unique"
+)
+
+// MemoryStats tells how a [Memory] stands; see [Memory.Stats].
+type MemoryStats struct {
+	MemoryThrottleStats // of all throttles together
+	// MaxKeys is how many keys fit: what [WithMaxKeys] says, less what doesn't divide among the
+	// shards.
+	MaxKeys int
+	// Throttles tells the same by uid, all strategies of one uid together. A uid longer
+	// than 96 bytes stands there as its hash. A throttle of which the store holds
+	// nothing, and for which it never was too full, is missing.
+	Throttles map[string]MemoryThrottleStats
+}
+
+// MemoryThrottleStats tells how a [Memory] stands with one throttle, or with all.
+type MemoryThrottleStats struct {
+	// Keys is the number of keys held, expired ones that were not yet freed included.
+	Keys int
+	// Evictions is how many keys gave way to newcomers before they expired, since the store
+	// was made. Each starts afresh when it comes again.
+	Evictions uint64
+	// OverflowDraws is how many draws, admitted or denied, were counted on overflow
+	// counters since the store was made.
+	OverflowDraws uint64
+	// OverflowCounters is how many overflow counters are in use. They are no Keys.
+	OverflowCounters int
+}
+
+// tally counts what befell the keys of a scope in a shard since the store was made.
+type tally struct{ evictions, overflows uint64 }
+
+// tally is that of scope. The lock of sh is held.
+func (sh *shard) tally(scope unique.Handle[string]) *tally {
+	t := sh.tallies[scope]
+	if t == nil {
+		if sh.tallies == nil {
+			sh.tallies = make(map[unique.Handle[string]]*tally)
+		}
+		t = new(tally)
+		sh.tallies[scope] = t
+	}
+	return t
+}
+
+// Stats tells how the store stands. It locks one shard after the other, each for a time that grows
+// with its throttles and overflow counters but not with its keys, so the figures of a
+// store in use are not all of one instant. It is safe for concurrent use; drawing on a
+// known key costs nothing more for it.
+func (m *Memory) Stats() MemoryStats {
+	m.mustBeMade()
+	var stats MemoryStats
+	scopes := make(map[unique.Handle[string]]MemoryThrottleStats)
+	for i := range m.shards {
+		sh := &m.shards[i]
+		stats.MaxKeys += sh.maxKeys
+		sh.addTo(scopes)
+	}
+	stats.Throttles = make(map[string]MemoryThrottleStats, len(scopes))
+	for scope, t := range scopes {
+		uid := uidOf(scope)
+		stats.Throttles[uid] = stats.Throttles[uid].plus(t)
+		stats.MemoryThrottleStats = stats.MemoryThrottleStats.plus(t)
+	}
+	return stats
+}
+
+func (t MemoryThrottleStats) plus(other MemoryThrottleStats) MemoryThrottleStats {
+	return MemoryThrottleStats{
+		Keys:             t.Keys + other.Keys,
+		Evictions:        t.Evictions + other.Evictions,
+		OverflowDraws:    t.OverflowDraws + other.OverflowDraws,
+		OverflowCounters: t.OverflowCounters + other.OverflowCounters,
+	}
+}
+
+func (sh *shard) addTo(scopes map[unique.Handle[string]]MemoryThrottleStats) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for _, h := range sh.order {
+		scopes[h.scope] = scopes[h.scope].plus(MemoryThrottleStats{Keys: h.n, OverflowCounters: h.overflow.inUse()})
+	}
+	for scope, t := range sh.tallies {
+		scopes[scope] = scopes[scope].plus(MemoryThrottleStats{Evictions: t.evictions, OverflowDraws: t.overflows})
+	}
+}
+
+// uidOf is the uid in a scope that [ScopeOf] made, as far as it stands there.
+func uidOf(scope unique.Handle[string]) string {
+	if scope == (unique.Handle[string]{}) {
+		return ""
+	}
+	part, _, _ := strings.Cut(scope.Value(), "|")
+	if uid, err := url.PathUnescape(part); err == nil {
+		return uid
+	}
+	return part
+}
+
+// warnFull warns, now and then, that a newcomer of scope came to a full shard and either
+// shares an overflow counter or took the place of a key that had not expired. No lock of a shard is held.
+func (m *Memory) warnFull(scope unique.Handle[string]) {
+	if !m.warner.due(warnFull) {
+		return
+	}
+	stats := m.Stats()
+	m.warner.write(context.Background(), storeIsFull, []slog.Attr{
+		slog.String("throttle", uidOf(scope)),
+		slog.Int("keys", stats.Keys),
+		slog.Int("max_keys", stats.MaxKeys),
+		slog.Uint64("evictions", stats.Evictions),
+		slog.Uint64("overflow_draws", stats.OverflowDraws),
+	})
+}
+
+const storeIsFull = "traffik: the in-process store is full, so keys that have not expired give way to new ones, or new ones share counters; " +
+	"give it more keys with WithMaxKeys, or a shorter period or an identity that clients can't make up to the throttle that fills it (see Memory.Stats)"
