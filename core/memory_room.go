@@ -241,14 +241,13 @@ func (sh *shard) lookFurther() { sh.searches++ }
 // sweepSome frees the expired among the next few entries, for a newcomer to a shard that
 // is not full, which h counts already.
 func (sh *shard) sweepSome(h *holding, now Instant) {
-	n, share := h.n-1, sh.share(h.scope)
 	for range min(sweepSteps, sh.used) {
 		sh.hand = (sh.hand + 1) % sh.used
 		e := sh.entry(sh.hand)
 		if !e.live() || e.marks&reserved != 0 {
 			continue
 		}
-		if reset, _ := e.stand(now); reset <= now && (e.scope() == h.scope || yields(reset, now, n, share)) {
+		if reset, _ := e.stand(now); reset <= now && (e.scope() == h.scope || yields(reset, now, h.n-1, sh.share(h.scope))) {
 			sh.remove(e)
 		}
 	}

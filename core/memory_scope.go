@@ -37,10 +37,14 @@ type overflow struct {
 // runs reports whether o counts at now. Its counters are forgotten all at once.
 func (o *overflow) runs(now Instant) bool { return o != nil && now < o.until }
 
-// holding returns what sh knows about scope, made if need be.
+// holding returns what sh knows about scope, made if need be. The latest one asked for is
+// found without a search: most newcomers in a row are of one scope.
 func (sh *shard) holding(scope unique.Handle[string]) *holding {
-	h := sh.holdings[scope]
-	if h == nil {
+	h := sh.latestHolding
+	if h != nil && h.scope == scope {
+		return h
+	}
+	if h = sh.holdings[scope]; h == nil {
 		if sh.holdings == nil {
 			sh.holdings = make(map[unique.Handle[string]]*holding)
 		}
@@ -48,6 +52,7 @@ func (sh *shard) holding(scope unique.Handle[string]) *holding {
 		sh.holdings[scope] = h
 		sh.order = append(sh.order, h)
 	}
+	sh.latestHolding = h
 	return h
 }
 
@@ -71,12 +76,16 @@ func (sh *shard) dropUnused(h *holding) {
 	sh.order[len(sh.order)-1] = nil
 	sh.order = sh.order[:len(sh.order)-1]
 	delete(sh.holdings, h.scope)
+	if sh.latestHolding == h {
+		sh.latestHolding = nil
+	}
 }
 
 // tidy frees the overflow counters of h once the latest of them has reset.
 func (sh *shard) tidy(h *holding, now Instant) {
-	if !h.overflow.runs(now) {
+	if h.overflow != nil && !h.overflow.runs(now) {
 		h.overflow = nil
+		sh.overflows--
 		sh.dropUnused(h)
 	}
 }
@@ -84,8 +93,8 @@ func (sh *shard) tidy(h *holding, now Instant) {
 // tidyNext is tidy for one scope after the other, with each newcomer: a scope that
 // nobody asks for any more is forgotten too.
 func (sh *shard) tidyNext(now Instant) {
-	if n := len(sh.order); n > 0 {
-		sh.turn = (sh.turn + 1) % n
+	if sh.overflows > 0 {
+		sh.turn = (sh.turn + 1) % len(sh.order)
 		sh.tidy(sh.order[sh.turn], now)
 	}
 }
@@ -164,6 +173,9 @@ func (sh *shard) storeSpill(scope unique.Handle[string], s spill, d *Draw, next 
 func (sh *shard) keepSpill(scope unique.Handle[string], s spill, e *entry, now Instant) {
 	h := sh.holding(scope)
 	if !h.overflow.runs(now) {
+		if h.overflow == nil {
+			sh.overflows++
+		}
 		h.overflow = &overflow{counters: make([]*entry, s.counters), made: now}
 	}
 	h.overflow.counters[s.index] = e

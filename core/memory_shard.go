@@ -34,9 +34,11 @@ type shard struct {
 	searches uint64
 
 	// What is known of the scopes, in order too, and whose turn it is to be tidied.
-	holdings map[unique.Handle[string]]*holding
-	order    []*holding
-	turn     int
+	holdings      map[unique.Handle[string]]*holding
+	latestHolding *holding
+	order         []*holding
+	turn          int
+	overflows     int // scopes with overflow counters
 	// tallies count what befell scopes since the store was made.
 	tallies map[unique.Handle[string]]*tally
 
@@ -48,7 +50,7 @@ type shard struct {
 
 	// Keeps the locks of two shards off one cache line, and what a hit needs of a
 	// shard, its first five words, on one: the size is a multiple of 64.
-	_ [104]byte
+	_ [88]byte
 }
 
 // slot is a place of the table, free when e is nil. The hash stands beside the
@@ -208,7 +210,7 @@ func (sh *shard) remove(e *entry) {
 		}
 	}
 	sh.slots[gap] = slot{}
-	h := sh.holdings[e.scope()]
+	h := sh.holding(e.scope())
 	*e = entry{}
 	sh.free = append(sh.free, e)
 	sh.count--
@@ -265,7 +267,7 @@ func (sh *shard) clear() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.forgetEntries()
-	sh.holdings, sh.order, sh.turn = nil, nil, 0
+	sh.holdings, sh.latestHolding, sh.order, sh.turn, sh.overflows = nil, nil, nil, 0, 0
 }
 
 // forgetEntries gives the memory of an empty or unwanted table back.
