@@ -16,31 +16,31 @@ const DefaultMaxKeys = 1_000_000
 
 // Memory is the in-process backend. Keys are spread by identity over shards
 // with a lock each, so that all throttles of one caller sit under one lock and
-// any Take is atomic. Create it with [NewMemory]; a nil or zero Memory refuses
-// everything, with an error wrapping [ErrUsage], or a panic where there is no error
-// to return. It is safe for concurrent use and never blocks beyond those locks, which
-// are held for a time that depends on neither limit nor number of keys, on average: a table
-// that is full is copied to one of twice the size. A strategy whose state grows, as that of
-// [SlidingWindowLog] does, is run under its shard's lock too.
+// any Take is atomic. Create it with [NewMemory]. The methods of a nil or zero Memory
+// return an error wrapping [ErrUsage]; those without an error to return panic with it.
 //
-// The number of keys has a hard bound, divided among the shards. In a full shard the
-// largest throttle yields: each has a share there, the shard's bound divided by the
-// throttles in it, may have more while nobody else asks for room, and never loses an
-// unexpired key to another throttle while it has no more than that. A newcomer takes the
-// place of an expired key, else of a key of the largest throttle above its share, else of
-// a key of its own throttle that is neither used up nor denied. The key that goes is the
-// one with the most remaining among a sample. Otherwise the newcomer is counted on an
-// overflow counter, under the rate and strategy of its throttle, which it shares
-// with those of its throttle and shard whose identity has the same hash: about one counter
-// for each sixteen keys of the throttle. So it is limited, and never waved through.
+// It is safe for concurrent use and blocks on those locks only. A call holds one for a
+// short time that does not depend on the number of keys, except when a shard's table
+// doubles. A strategy whose state grows with the limit, such as [SlidingWindowLog], runs
+// under the lock too.
 //
-// Two things follow. A key that gave way starts afresh when it comes again. And whoever
-// counts more clients at once than the store has keys gets less than exact limits; a
-// warning is logged then (see [WithLogger]), and [Memory.Stats] tells of which throttle.
+// The number of keys has a hard bound, divided among the shards. Each throttle has a share
+// of a full shard: its bound divided by the throttles in it. A throttle may hold more than
+// its share, and never loses an unexpired key to another throttle while it holds no more.
+// A newcomer to a full shard takes the place of an expired key, else of a key of the largest
+// throttle above its share, else of a key of its own throttle that is neither used up nor
+// denied. Among a sample of such keys, the one with the most remaining gives way. If there
+// is none, an overflow counter counts the newcomer, under the rate and strategy of its
+// throttle. There is about one for each sixteen keys of the throttle, and newcomers are spread over
+// them by identity. A newcomer is always limited.
 //
-// A refund of a draw that an overflow counter took counts there, unless an unexpired key of the
-// throttle has given way in that shard since: then nobody can tell where the draw was counted,
-// and the refund has no effect.
+// So a store that is full is not exact: a key that gave way starts afresh when it comes
+// again, and newcomers on one overflow counter share a limit. The store then logs a
+// warning (see [WithLogger]), and [Memory.Stats] tells which throttles are affected.
+//
+// A refund reaches the overflow counter that counted the draw. It has no effect if an
+// unexpired key of the throttle has given way in that shard since the draw, because nobody
+// can tell then where the draw was counted.
 //
 // It starts no goroutine unless [WithSweepInterval] asks for one; expired keys
 // make room as new ones come.
@@ -78,8 +78,8 @@ func (f memoryOptionFunc) applyMemory(c *memoryConfig) { f(c) }
 // before it is reached. Overflow counters come on top: for each throttle, one for each
 // sixteen of its keys at most, or one per shard if it has fewer.
 //
-// Give it more keys than there are clients within the longest period. A limit of once a
-// day with more visitors a day than that has no room for the late ones, which then share counters.
+// Give it more keys than there are clients within the longest period. Under a limit of once
+// a day with more visitors a day than keys, the late visitors share overflow counters.
 func WithMaxKeys(n int) MemoryOption {
 	return memoryOptionFunc(func(c *memoryConfig) {
 		if n < 1 {
@@ -100,7 +100,7 @@ func WithClock(clock Clock) MemoryOption {
 }
 
 // WithSweepInterval starts a goroutine that frees expired keys each interval, which
-// is above 0, until Close. Without it they are freed as new keys come.
+// is above 0, until Close. Without it they are freed as new keys come. See [Memory.Sweep].
 func WithSweepInterval(interval time.Duration) MemoryOption {
 	return memoryOptionFunc(func(c *memoryConfig) {
 		if interval <= 0 {
@@ -312,9 +312,9 @@ func (m *Memory) drawOne(key Key, strategy Strategy, d *Draw, out *Decision, com
 	}
 }
 
-// Reset implements [Backend]. It takes nothing off the overflow counters, which others share:
-// a client that could make the application reset its own key would reset those of others.
-// Whoever is counted there is free again when the counter resets, or by [Memory.ResetNamespace].
+// Reset implements [Backend]. It does not touch overflow counters, which clients share: a
+// client that can make the application reset its own key must not reset the others. A key
+// that is counted on one is free again when that resets, or by [Memory.ResetNamespace].
 func (m *Memory) Reset(ctx context.Context, keys ...Key) error {
 	if err := m.ready(ctx); err != nil {
 		return err
@@ -363,11 +363,12 @@ func (m *Memory) ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]
 	return dst, m.now(), nil
 }
 
-// Sweep frees every expired key, and returns how many there were, and every overflow counter
-// that has reset. It holds the lock of one shard at a time, and lets go of it every few hundred keys.
+// Sweep frees every expired key and every overflow counter that has reset, and returns the
+// number of keys it freed. It locks one shard at a time and releases the lock every few
+// hundred keys. Keys that expire while it runs may be left.
 //
-// Keys that come while it runs may be missed. Mind that freed places go to whoever comes first: in a store that
-// runs full, a throttle of a long period may fill those of a short one, which takes them back from it.
+// In a store that runs full, don't sweep: a throttle with a long period fills the places
+// freed from one with a short period, which then takes them back.
 func (m *Memory) Sweep() int {
 	m.mustBeMade()
 	freed := 0

@@ -140,6 +140,31 @@ func TestMemoryRefundsOnOverflowCounters(t *testing.T) {
 	m.check(t)
 }
 
+// A key that gives way while the counters run takes its draws with it: their refund must not
+// hand out what others drew from a counter.
+func TestMemoryRefundOfAKeyThatGaveWay(t *testing.T) {
+	t.Parallel()
+	m, clock := newTestMemory(t, WithMaxKeys(2))
+	throttle := newTestThrottle(t, "5/h", WithBackend(m))
+	fill(t, throttle, m)
+	hit(t, throttle, "shares")
+	clock.advance(time.Second)
+	if err := throttle.Key("full-1").Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gone := hit(t, throttle, "gives way")
+	clock.advance(time.Second)
+	if res, err := throttle.Key("takes its place").HitN(t.Context(), 5); err != nil || !res.Allowed || m.Stats().Evictions != 1 {
+		t.Fatalf("%+v, %v, %+v", res.Decision, err, m.Stats())
+	}
+	if err := throttle.Refund(t.Context(), gone, 1); err != nil {
+		t.Fatal(err)
+	}
+	if res := hit(t, throttle, "shares"); res.Remaining != 3 {
+		t.Errorf("%d remaining, want 3: the refund was of another's units", res.Remaining)
+	}
+}
+
 // Reset leaves overflow counters alone, ResetNamespace forgets them.
 func TestMemoryResetAndOverflow(t *testing.T) {
 	t.Parallel()

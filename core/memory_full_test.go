@@ -229,3 +229,55 @@ func TestMemoryPriceOfWashingOut(t *testing.T) {
 		}
 	}
 }
+
+// Forty throttles fill a store, one of them twice its share. Newcomers of others take from that one
+// alone, also where a sample misses it.
+func TestMemoryNoneBelowItsShare(t *testing.T) {
+	t.Parallel()
+	const keys, throttles, each = 1000, 40, 23
+	f := newFullStore(t, keys)
+	for i := range throttles {
+		for id := range each {
+			f.hit("t"+strconv.Itoa(i), "1/h", id, 1)
+		}
+	}
+	for id := each; f.Len() < keys; id++ {
+		f.hit("t0", "1/h", id, 1)
+	}
+	for id := range 200 {
+		f.hit("new", "1/h", id, 1)
+	}
+	for i := 1; i < throttles; i++ {
+		if lost := f.lost("t"+strconv.Itoa(i), each); lost > 0 {
+			t.Errorf("throttle %d within its share lost %d of %d keys", i, lost, each)
+		}
+	}
+}
+
+// Four newcomers of one Take count what the ones before them take.
+func TestMemoryNewcomersOfOneTakeShareOut(t *testing.T) {
+	t.Parallel()
+	f := newFullStore(t, 12)
+	for uid, n := range map[string]int{"a": 5, "b": 4, "c": 3} {
+		for id := range n {
+			f.hit(uid, "1/h", id, 1)
+		}
+	}
+	var gate []Limiter
+	for _, uid := range []string{"w", "x", "y", "z"} {
+		gate = append(gate, MustNew(uid, "1/h", WithBackend(f.Memory)))
+	}
+	if _, err := All(gate...).Key("k").Hit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stats := f.Stats()
+	for _, uid := range []string{"a", "b", "c"} {
+		if n := stats.Throttles[uid].Keys; n < 3 {
+			t.Errorf("%d keys of %s are left, want 3, its share", n, uid)
+		}
+	}
+	if stats.Keys != 12 {
+		t.Errorf("%d keys, want 12", stats.Keys)
+	}
+	f.check(t)
+}

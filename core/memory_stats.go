@@ -50,10 +50,10 @@ func (sh *shard) tally(scope unique.Handle[string]) *tally {
 	return t
 }
 
-// Stats tells how the store stands. It locks one shard after the other, each for a time that grows
-// with its throttles and overflow counters but not with its keys, so the figures of a
-// store in use are not all of one instant. It is safe for concurrent use; drawing on a
-// known key costs nothing more for it.
+// Stats tells how the store stands. It locks one shard after the other, each for a time
+// that grows with its throttles and overflow counters but not with its keys, so the figures
+// of a store in use are not all of one instant. It is safe for concurrent use. Counting for
+// it costs nothing when a known key is drawn on.
 func (m *Memory) Stats() MemoryStats {
 	m.mustBeMade()
 	var stats MemoryStats
@@ -104,8 +104,8 @@ func uidOf(scope unique.Handle[string]) string {
 	return part
 }
 
-// warnFull warns, now and then, that a newcomer of scope came to a full shard and either
-// shares an overflow counter or took the place of a key that had not expired. No lock of a shard is held.
+// warnFull warns that a newcomer of scope came to a full shard, and either shares an overflow
+// counter or took the place of a key that had not expired. No lock of a shard may be held.
 func (m *Memory) warnFull(scope unique.Handle[string]) {
 	if !m.warner.due(warnFull) {
 		return
@@ -120,5 +120,6 @@ func (m *Memory) warnFull(scope unique.Handle[string]) {
 	})
 }
 
-const storeIsFull = "traffik: the in-process store is full, so keys that have not expired give way to new ones, or new ones share counters; " +
-	"give it more keys with WithMaxKeys, or a shorter period or an identity that clients can't make up to the throttle that fills it (see Memory.Stats)"
+const storeIsFull = "traffik: the in-process store is full: keys that have not expired give way to new ones, " +
+	"or new ones share counters; give it more keys with WithMaxKeys, or give the throttle that fills it " +
+	"a shorter period or an identity that clients can't make up (see Memory.Stats)"
