@@ -85,7 +85,7 @@ type StateBounder interface {
 }
 
 // CheckOps is the first thing that Take and Peek of every backend do. It clamps
-// the costs (see [ClampCost]) and returns an error wrapping [ErrUsage] or
+// the costs (see [ClampCost]) and the instants that refunds name, and returns an error wrapping [ErrUsage] or
 // [ErrRate] for an op without a strategy or with an invalid or unlimited rate
 // and for an out shorter than ops, and [ErrDuplicateKey].
 func CheckOps(ops []Op, out []Decision) error {
@@ -103,6 +103,9 @@ func CheckOps(ops []Op, out []Decision) error {
 			return op.Draw.Rate.Validate()
 		}
 		op.Draw.Cost = ClampCost(op.Draw.Cost)
+		if op.Draw.Cost < 0 {
+			op.Draw.clampRefund()
+		}
 		for j := range i {
 			if ops[j].Key == op.Key {
 				return fmt.Errorf("%w: %q", ErrDuplicateKey, op.Key.ID)
@@ -110,4 +113,16 @@ func CheckOps(ops []Op, out []Decision) error {
 		}
 	}
 	return nil
+}
+
+// clampRefund brings what a refund says of its draw into the range of an [Instant]. An
+// instant before 1970 is the first one after, since 0 says something else.
+func (d *Draw) clampRefund() {
+	if d.TakenAt != 0 {
+		d.TakenAt = min(max(1, d.TakenAt), MaxUnits)
+	}
+	if d.FreeAt != 0 {
+		d.FreeAt = min(max(1, d.FreeAt), MaxUnits)
+	}
+	d.Delay = max(0, d.Delay)
 }

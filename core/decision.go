@@ -15,17 +15,23 @@ type Draw struct {
 	// Rate is the limit in force for this attempt.
 	Rate Rate
 	// Cost is the number of units: more than 0 takes them, 0 looks without
-	// taking, less than 0 gives back. It lies in [-2^53, 2^53+2] (see
+	// taking, less than 0 refunds (see [RefundOp]). It lies in [-2^53, 2^53+2] (see
 	// [ClampCost]); a cost above 2^53 is [Never] for every strategy.
 	Cost int64
 	// Now is set by the backend, from one reading of its clock per call.
 	Now Instant
-	// TakenAt matters to gifts (Cost < 0) only: the [Decision.At] of the draw
-	// whose units are given back. 0 means now.
+	// TakenAt matters to refunds (Cost < 0) only: the [Decision.At] of the draw
+	// that is refunded. 0, or an instant later than Now, means Now.
 	TakenAt Instant
 	// FreeAt matters to refunds only: when the draw that is refunded left its key as if
-	// untouched, its [Decision.FreeAt]. 0 means that it is not known.
+	// untouched, its [Decision.FreeAt]. A bucket derives from it what the draw still
+	// holds. 0 means that it is not known: the bucket then assumes that the draw found
+	// its key untouched, so it may restore less than the draw holds, and never more.
 	FreeAt Instant
+	// Delay matters to refunds only: the [Decision.Delay] of the draw that is refunded.
+	// A queue restores nothing once that draw's turn has come, so 0 restores nothing
+	// there.
+	Delay time.Duration
 	// Force charges whatever the level, as when a cost known only afterwards is
 	// settled upwards. It is for direct calls of [Backend.Take]. It skips every test of admission, Never included; the
 	// count stops at 2^53, and later draws feel it.
@@ -54,7 +60,7 @@ type Decision struct {
 	// Delay is how long a queueing strategy asks an admitted caller to hold
 	// back before it starts; 0 for all others.
 	Delay time.Duration
-	// At is the instant under which the draw is recorded; a later gift names it
+	// At is the instant under which the draw is recorded; a later refund names it
 	// in [Draw.TakenAt].
 	At Instant
 	// Ahead is how far At lies ahead of the backend's own clock, 0 for most backends. A
@@ -66,3 +72,14 @@ type Decision struct {
 // FreeAt is when the draw left its key as if untouched, in the time of the store that
 // decided it: At + ResetAfter, less Ahead. A refund names it in [Draw.FreeAt].
 func (d *Decision) FreeAt() Instant { return d.At.Add(d.ResetAfter - d.Ahead) }
+
+// RefundOp returns the op that refunds units of op, which a backend decided as dec: on
+// the same key, at the same rate, with everything that the strategy needs to tell what
+// the draw still holds. units is above 0 and at most what op took.
+func RefundOp(op Op, dec *Decision, units int64) Op {
+	d := &op.Draw
+	d.Cost, d.Force = -min(units, MaxUnits), false
+	d.TakenAt, d.FreeAt, d.Delay = dec.At, dec.FreeAt(), dec.Delay
+	op.Advisory = false
+	return op
+}

@@ -46,14 +46,18 @@ func TestEveryStrategyRefundsNothingThatHasExpired(t *testing.T) {
 			t.Errorf("%T: %+v, want all admitted once more", c.strategy, second)
 		}
 		op := k.op
-		op.Draw.Cost, op.Draw.TakenAt = -c.capacity, first.At
+		op = traffik.RefundOp(op, &first, c.capacity)
 		out := make([]traffik.Decision, 1)
 		if err := k.backend.Take(t.Context(), []traffik.Op{op}, out); err != nil || out[0].Remaining != 0 {
 			t.Errorf("%T: %+v, %v after giving back what has expired, want nothing remaining", c.strategy, out[0], err)
 		}
-		op.Draw.TakenAt = second.At
-		if err := k.backend.Take(t.Context(), []traffik.Op{op}, out); err != nil || out[0].Remaining != c.capacity {
-			t.Errorf("%T: %+v, %v after giving back what was drawn now, want all of it", c.strategy, out[0], err)
+		restored := c.capacity
+		if _, started := c.strategy.(traffik.LeakyBucketWithQueue); started {
+			restored = 0
+		}
+		op = traffik.RefundOp(op, &second, c.capacity)
+		if err := k.backend.Take(t.Context(), []traffik.Op{op}, out); err != nil || out[0].Remaining != restored {
+			t.Errorf("%T: %+v, %v after refunding what was drawn now, want %d remaining", c.strategy, out[0], err, restored)
 		}
 	}
 }

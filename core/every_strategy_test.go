@@ -217,10 +217,16 @@ func (k *keptKey) admits(cost int64, wait time.Duration) {
 	k.clock.Set(someInstant)
 }
 
-// emptied gives back a part, and more than all.
+// emptied refunds a part, and more than all. The draw on a queue has started.
 func emptied(k *keptKey, capacity int64) {
 	k.t.Helper()
-	k.draw(capacity)
+	drawn := k.draw(capacity)
+	if _, queues := k.op.Strategy.(traffik.LeakyBucketWithQueue); queues {
+		if dec := k.draw(-capacity); dec != drawn {
+			k.t.Errorf("refunding what has started: %+v, want %+v", dec, drawn)
+		}
+		return
+	}
 	if dec := k.draw(-1); !dec.Allowed || dec.Remaining != 1 {
 		k.t.Errorf("one given back: %+v", dec)
 	}

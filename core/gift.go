@@ -31,7 +31,7 @@ func (v Verdict) gifts(at func(*settings) bool) []gift {
 		if r.settings == nil || !at(r.settings) || !r.claim() {
 			continue
 		}
-		op := r.op(-r.cost)
+		op := r.refundOp(r.cost)
 		k := slices.IndexFunc(gifts, func(g gift) bool { return g.takes(r.settings.backend, op.Key) })
 		if k < 0 {
 			k, gifts = len(gifts), append(gifts, gift{backend: r.settings.backend})

@@ -36,7 +36,7 @@ func TestLeakyBucketWithQueueSteps(t *testing.T) {
 		{at: 0, cost: 1, remaining: 0, retry: s / 2, reset: 2 * s},
 		{at: 0, cost: 0, remaining: 0, reset: 2 * s},
 		{at: s / 2, cost: 1, remaining: 0, reset: 2 * s, delay: 3 * s / 2},
-		{at: s / 2, cost: -1, remaining: 1, reset: 3 * s / 2},
+		{at: s / 2, cost: -1, of: 6, remaining: 1, reset: 3 * s / 2}, // the last of the queue leaves it
 		{at: 9 * s, cost: 1, remaining: 3, reset: s / 2},
 	})
 }

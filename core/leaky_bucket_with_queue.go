@@ -11,8 +11,11 @@ import "github.com/traffik-go/traffik/core/internal/count"
 //
 // State: 33 bytes. Bound: admitted as for LeakyBucket; started, by callers that
 // obey, at most the largest cost + floor((length+1 µs)*limit/period) units in
-// any interval. A gift lets later draws start sooner, never those that wait
-// already. A Delay is at most Capacity*period/limit.
+// any interval. A Delay is at most Capacity*period/limit.
+//
+// A refund never moves the start of another draw. It restores the units of a draw that
+// still waits for its turn and has nobody behind it, all of them at once; any other
+// refund, one of a part of a draw included, restores nothing.
 type LeakyBucketWithQueue struct {
 	// Capacity is how many units may wait or run at once; 0 means the rate's
 	// limit. A cost above it can never be admitted.
@@ -27,8 +30,16 @@ func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, d
 	var s count.Linear
 	s.Read(state)
 	healed := advanceLinear(&s, d)
-	ahead := s.ResetMicros(d.Rate.units)
-	write := chargeLinear(&s, d, orLimit(b.Capacity, d.Rate), &dec)
+	capacity, ahead := orLimit(b.Capacity, d.Rate), s.ResetMicros(d.Rate.units)
+	var write bool
+	if d.Cost < 0 && !withdraws(&s, d) {
+		look := *d
+		look.Cost = 0
+		chargeLinear(&s, &look, capacity, &dec)
+		write = !s.Empty()
+	} else {
+		write = chargeLinear(&s, d, capacity, &dec)
+	}
 	if d.Cost > 0 && dec.Allowed {
 		dec.Delay = micros(ahead)
 	}
@@ -36,6 +47,11 @@ func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, d
 		dst = s.Append(dst)
 	}
 	return dst, dec
+}
+
+// withdraws reports whether the refund d takes a waiting draw off the end of the queue.
+func withdraws(s *count.Linear, d *Draw) bool {
+	return s.Withdraws(-d.Cost, int64(d.Now), int64(d.TakenAt.Add(d.Delay)), int64(d.FreeAt), d.Rate.units)
 }
 
 // Validate returns an error wrapping [ErrConfig] unless Capacity is 0 to 2^53.

@@ -45,7 +45,7 @@ func chargeLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool)
 	if d.Cost > 0 {
 		s.Take(d.Cost)
 	} else if d.Cost < 0 {
-		s.Give(min(-d.Cost, count.StillHeld(now, int64(d.TakenAt), l, d.Rate.micros, b)))
+		s.Give(count.Held(-d.Cost, now, int64(d.TakenAt), int64(d.FreeAt), l, d.Rate.micros))
 	}
 	*dec = Decision{Allowed: true, Limit: b, Remaining: max(0, b-s.Used()), At: d.Now}
 	dec.ResetAfter = micros(s.ResetMicros(l))

@@ -37,6 +37,7 @@ const tableEpoch Instant = 1_699_920_000_000_000
 type takeStep struct {
 	at, cost  int64
 	takenAt   int64 // 0 is now
+	of        int   // of a refund: the step that it refunds, counted from 1
 	force     bool
 	rate      Rate // the table's, if zero
 	class     string
@@ -50,6 +51,7 @@ type takeStep struct {
 func runSteps(t *testing.T, strategy Strategy, rate Rate, steps []takeStep) {
 	t.Helper()
 	k := &storedKey{strategy: strategy}
+	var decided []Decision
 	for i, s := range steps {
 		d := Draw{Rate: rate, Cost: s.cost, Now: tableEpoch + Instant(s.at), Force: s.force, Class: s.class}
 		if s.rate != (Rate{}) {
@@ -58,7 +60,11 @@ func runSteps(t *testing.T, strategy Strategy, rate Rate, steps []takeStep) {
 		if s.takenAt != 0 {
 			d.TakenAt = tableEpoch + Instant(s.takenAt)
 		}
+		if s.of > 0 {
+			d = RefundOp(Op{Draw: d}, &decided[s.of-1], -s.cost).Draw
+		}
 		got := k.draw(d)
+		decided = append(decided, got)
 		retry := Never
 		if s.retry != never {
 			retry = time.Duration(s.retry) * time.Microsecond
@@ -124,7 +130,13 @@ func TestExtremeRatesAndCosts(t *testing.T) {
 							continue
 						}
 						k.draw(d)
-						back := k.draw(Draw{Rate: rate, Cost: -cost, Now: now, TakenAt: dec.At})
+						back := k.draw(RefundOp(Op{Draw: Draw{Rate: rate, Now: now}}, &dec, cost).Draw)
+						if _, started := s.(LeakyBucketWithQueue); started {
+							if back.Remaining != dec.Remaining || back.ResetAfter != dec.ResetAfter {
+								t.Errorf("%T at %v: %d refunded of a draw that has started: %+v, before %+v", s, rate, cost, back, dec)
+							}
+							continue
+						}
 						if back.Remaining != limit || len(k.state) > 0 {
 							t.Errorf("%T at %v: %d given back leave %+v, %x", s, rate, cost, back, k.state)
 						}

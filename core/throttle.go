@@ -175,7 +175,7 @@ func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 
 // giveBack gives n units back that r took, and returns how the key stands then.
 func (r *Result) giveBack(ctx context.Context, n int64) (Decision, error) {
-	ops, out := []Op{r.op(-n)}, make([]Decision, 1)
+	ops, out := []Op{r.refundOp(n)}, make([]Decision, 1)
 	err := r.settings.backend.Take(ctx, ops, out)
 	if err != nil {
 		_, err = storeError(ctx, err)
@@ -183,11 +183,11 @@ func (r *Result) giveBack(ctx context.Context, n int64) (Decision, error) {
 	return out[0], err
 }
 
-// op is a draw of cost units where r drew.
-func (r *Result) op(cost int64) Op {
-	return Op{
+// refundOp is the refund of n of the units that r took.
+func (r *Result) refundOp(n int64) Op {
+	return RefundOp(Op{
 		Key:      Key{Scope: r.settings.scope, ID: r.id},
 		Strategy: r.settings.strategy,
-		Draw:     Draw{Rate: r.Rate(), Cost: cost, TakenAt: r.At, Class: r.class},
-	}
+		Draw:     Draw{Rate: r.Rate(), Class: r.class},
+	}, &r.Decision, n)
 }

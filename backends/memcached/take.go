@@ -280,9 +280,7 @@ func (t *take) giveBack() {
 			continue
 		}
 		t.charged[i] = false
-		gift := t.ops[i]
-		gift.Draw.Cost, gift.Draw.Force = max(-gift.Draw.Cost, -traffik.MaxUnits), false
-		gift.Draw.TakenAt = t.out[i].At
+		gift := traffik.RefundOp(t.ops[i], &t.out[i], t.ops[i].Draw.Cost)
 		// A strategy that panics here must not keep the other charges.
 		_ = guarded(ctx, func(ctx context.Context) error {
 			t.b.giveOnce(ctx, gift)

@@ -31,7 +31,9 @@ type shape struct {
 	limit, period int64 // units, microseconds
 	units, micros int64 // limit over period in lowest terms
 	cost, takenAt int64
-	arguments     [ownArguments]float64
+	// arguments are up to the family. Of a bucket: its capacity and, for a refund, when
+	// its draw left the key free and when its turn comes.
+	arguments [ownArguments]float64
 	capacity      int64 // Decision.Limit; follows from the others
 }
 
@@ -62,16 +64,16 @@ func (b *Backend) shapeOf(op *traffik.Op) (s shape, ok bool) {
 		s.family = familyLog
 		s.arguments[0] = float64(or(int64(strategy.MaxEntries), defaultLogEntries))
 	case traffik.TokenBucket:
-		s.bucket(or(strategy.Burst, rate.Limit()))
+		s.bucket(&op.Draw, or(strategy.Burst, rate.Limit()))
 	case traffik.TokenBucketWithDebt:
-		s.bucket(min(or(strategy.Burst, rate.Limit()), traffik.MaxUnits-strategy.MaxDebt) + strategy.MaxDebt)
+		s.bucket(&op.Draw, min(or(strategy.Burst, rate.Limit()), traffik.MaxUnits-strategy.MaxDebt) + strategy.MaxDebt)
 	case traffik.LeakyBucket:
-		s.bucket(or(strategy.Capacity, rate.Limit()))
+		s.bucket(&op.Draw, or(strategy.Capacity, rate.Limit()))
 	case traffik.LeakyBucketWithQueue:
-		s.bucket(or(strategy.Capacity, rate.Limit()))
+		s.bucket(&op.Draw, or(strategy.Capacity, rate.Limit()))
 		s.flags |= flagQueue
 	case traffik.GCRA:
-		s.bucket(or(strategy.Burst, 1))
+		s.bucket(&op.Draw, or(strategy.Burst, 1))
 	case Scripted:
 		s.family = b.own.family(strategy.RedisScript())
 		s.arguments = strategy.RedisArguments(&op.Draw)
@@ -101,9 +103,12 @@ func or(units, otherwise int64) int64 {
 	return units
 }
 
-func (s *shape) bucket(capacity int64) {
+func (s *shape) bucket(d *traffik.Draw, capacity int64) {
 	s.family, s.capacity = familyLinear, capacity
 	s.arguments[0] = float64(capacity)
+	if d.Cost < 0 {
+		s.arguments[1], s.arguments[2] = float64(d.FreeAt), float64(d.TakenAt.Add(d.Delay))
+	}
 }
 
 func (s *shape) append(dst []byte) []byte {

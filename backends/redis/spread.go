@@ -218,8 +218,8 @@ func (s *spreading) undo(ctx context.Context, groups []*group) {
 		}
 		gift := g.pick(func(at int) bool { return g.out[at].Allowed && g.ops[at].Draw.Cost > 0 })
 		for at, i := range gift.members {
-			d := &gift.ops[at].Draw
-			d.Cost, d.Force, d.TakenAt = -d.Cost, false, s.out[i].At
+			op := &gift.ops[at]
+			*op = traffik.RefundOp(*op, &s.out[i], op.Draw.Cost)
 		}
 		if len(gift.ops) > 0 {
 			back = append(back, gift)

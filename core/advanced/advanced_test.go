@@ -44,6 +44,7 @@ type takeStep struct {
 	at, cost  int64
 	class     string
 	takenAt   int64 // 0 is now
+	of        int   // of a refund: the step that it refunds, counted from 1
 	force     bool
 	limit     int64 // that applied; 0 is that of the rate
 	remaining int64 // after the draw
@@ -54,12 +55,17 @@ type takeStep struct {
 func runSteps(t *testing.T, strategy traffik.Strategy, rate traffik.Rate, steps []takeStep) {
 	t.Helper()
 	k := &storedKey{strategy: strategy}
+	var decided []traffik.Decision
 	for i, s := range steps {
 		d := traffik.Draw{Rate: rate, Cost: s.cost, Now: epoch + traffik.Instant(s.at), Class: s.class, Force: s.force}
 		if s.takenAt != 0 {
 			d.TakenAt = epoch + traffik.Instant(s.takenAt)
 		}
+		if s.of > 0 {
+			d = traffik.RefundOp(traffik.Op{Draw: d}, &decided[s.of-1], -s.cost).Draw
+		}
 		got := k.draw(d)
+		decided = append(decided, got)
 		retry := traffik.Never
 		if s.retry != never {
 			retry = time.Duration(s.retry) * time.Microsecond

@@ -13,6 +13,9 @@ import (
 // draws, never below Floor. Cheap draws refill at the full rate again, and so
 // does a bucket that has become full, which forgets its history.
 //
+// A refund restores what its draw still holds, as far as that is certain: once others
+// have drawn, the draw may have leaked at any speed from Floor to the full rate since.
+//
 // State: 41 bytes and 8 for each remembered draw. Bound: Burst +
 // floor(length*limit/period) units in any interval, as for TokenBucket.
 type CostBasedTokenBucket struct {
@@ -63,6 +66,9 @@ func (s CostBasedTokenBucket) window() int {
 	return s.Window
 }
 
+// floor is the slowest refill.
+func (s CostBasedTokenBucket) floor() PPM { return s.Floor.orElse(Percent(10)) }
+
 func (s CostBasedTokenBucket) capacity(r traffik.Rate) int64 {
 	if s.Burst == 0 {
 		return r.Limit()
@@ -88,7 +94,7 @@ func (s CostBasedTokenBucket) Decide(dst, state []byte, d *traffik.Draw) (next [
 		costs.record(d.Cost, s.window())
 		write = true
 	case d.Cost < 0:
-		granted := min(-d.Cost, count.StillHeld(int64(d.Now), int64(d.TakenAt), k.l, k.level.P, b))
+		granted := k.held(d, s.floor())
 		k.level.Give(granted)
 		costs.shrink(granted)
 		write = true
@@ -112,6 +118,7 @@ type slowed struct {
 	l      int64 // units per level.P microseconds
 	mu     PPM
 	part   int64 // what the slow clock has shown of its next microsecond, ppm
+	wrote  int64 // when the state was written, at most now
 	healed bool
 }
 
@@ -126,9 +133,10 @@ func (s CostBasedTokenBucket) read(state []byte, d *traffik.Draw, costs *costHis
 	}
 	k.l, k.mu = l, s.speed(costs)
 	if now < k.level.T {
-		k.level.T, k.healed = now, true
+		k.level.T, k.wrote, k.healed = now, now, true
 		return k
 	}
+	k.wrote = k.level.T
 	// The kernel counts time of the slow clock from here on.
 	shown, part := count.MulDivMod(now-k.level.T, int64(k.mu), k.part, int64(Whole))
 	k.level.T, k.part = 0, part
@@ -170,6 +178,38 @@ func (k *slowed) real(us int64) time.Duration {
 	return micros(count.MulDivCeil(us-1, int64(Whole), int64(Whole)-k.part, int64(k.mu)))
 }
 
+// held is how many of the units that d refunds its draw is sure to hold, which was made
+// at any speed from slowest on.
+//
+// If nobody has drawn since, the state tells: the draw was the last, so all that is left
+// is left of it first. Otherwise, when R is the time from draw to FreeAt, the level was
+// above (R-1)*slowest of slow time, and it was at least the units. What leaked since is
+// at most all of the time until the last write, and the present speed's part of the
+// time since then.
+func (k *slowed) held(d *traffik.Draw, slowest PPM) int64 {
+	now, takenAt, freeAt, units := int64(d.Now), int64(d.TakenAt), int64(d.FreeAt), -d.Cost
+	known := freeAt > 0 && freeAt < count.MaxUnits
+	switch {
+	case known && freeAt <= now:
+		return 0
+	case takenAt == 0 || takenAt >= now:
+		return units
+	case takenAt == k.wrote && d.Now.Add(k.real(k.level.ResetMicros(k.l))) == d.FreeAt && known:
+		return min(units, k.level.N)
+	}
+	had, _ := count.MulDivMod(units, k.level.P, 0, k.l) // microseconds of slow time
+	if freeAt > takenAt {
+		slow, _ := count.MulDivMod(freeAt-takenAt-1, int64(slowest), 0, int64(Whole))
+		had = max(had, slow)
+	}
+	gone := max(0, k.wrote-takenAt) + count.MulDivCeil(now-max(k.wrote, takenAt), int64(k.mu), 0, int64(Whole))
+	if gone >= had {
+		return 0
+	}
+	left, _ := count.MulDivMod(had-gone, k.l, 0, k.level.P)
+	return min(units, left)
+}
+
 // speed is one part in the mean of the costs.
 func (s CostBasedTokenBucket) speed(costs *costHistory) PPM {
 	n, sum := int64(costs.len()), costs.sum()
@@ -177,7 +217,7 @@ func (s CostBasedTokenBucket) speed(costs *costHistory) PPM {
 		return Whole
 	}
 	mu, _ := count.MulDivMod(n, int64(Whole), 0, sum)
-	return min(Whole, max(s.Floor.orElse(Percent(10)), PPM(mu)))
+	return min(Whole, max(s.floor(), PPM(mu)))
 }
 
 // costHistory is the costs of the last draws, at the end of buf.

@@ -64,6 +64,36 @@ func TestCostBasedTokenBucketGifts(t *testing.T) {
 	}
 }
 
+// What a draw still holds leaks at the slowed rate while nobody else draws. Once others
+// have, only what it holds at every speed it may have had comes back.
+func TestCostBasedTokenBucketLateRefunds(t *testing.T) {
+	t.Parallel()
+	bucket := CostBasedTokenBucket{Burst: 10, Floor: Percent(25)}
+	runSteps(t, bucket, traffik.Per(1, time.Second), []takeStep{
+		{at: 0, cost: 4, limit: 10, remaining: 6, reset: 16 * s},
+		{at: 8 * s, cost: -4, of: 1, limit: 10, remaining: 10}, // 2 of the 4 leaked, 2 are left
+	})
+	runSteps(t, bucket, traffik.Per(1, time.Second), []takeStep{
+		{at: 0, cost: 4, limit: 10, remaining: 6, reset: 16 * s},
+		{at: 16 * s, cost: 10, limit: 10, remaining: 0, reset: 40 * s},
+		{at: 16 * s, cost: -4, of: 1, limit: 10, remaining: 0, reset: 40 * s},
+	})
+	// The draw of 8 made the bucket slow, and cheap ones make it fast again: at 17 s it is
+	// free, long before it said.
+	runSteps(t, CostBasedTokenBucket{Burst: 10, Window: 1}, traffik.Per(1, time.Second), []takeStep{
+		{at: 0, cost: 8, limit: 10, remaining: 2, reset: 64 * s},
+		{at: 0, cost: 1, limit: 10, remaining: 1, reset: 9 * s},
+		{at: 9 * s, cost: 10, limit: 10, remaining: 0, reset: 100 * s},
+		{at: 9 * s, cost: -8, of: 1, limit: 10, remaining: 0, reset: 100 * s},
+	})
+	// The first second may have leaked at the full rate.
+	runSteps(t, bucket, traffik.Per(1, time.Second), []takeStep{
+		{at: 0, cost: 4, limit: 10, remaining: 6, reset: 16 * s},
+		{at: s, cost: 1, limit: 10, remaining: 5, reset: 11_875_000},
+		{at: s, cost: -4, of: 1, limit: 10, remaining: 8, reset: 3_500_000},
+	})
+}
+
 // A cost above 2^32 is recorded as 2^32 and stands for all of itself: giving it
 // back takes nothing off the costs before it.
 func TestCostBasedTokenBucketGiftOfAHugeCost(t *testing.T) {

@@ -25,6 +25,63 @@ func testGiftTakenAt(h *harness) {
 	h.wantLeft(draw, 5)
 }
 
+// testLateRefund: what has leaked since its draw can't be refunded, and a refund that
+// comes when the key is free again leaves alone what was drawn since.
+func testLateRefund(h *harness) {
+	for _, s := range []traffik.Strategy{
+		traffik.TokenBucket{}, traffik.GCRA{Burst: 100}, traffik.LeakyBucket{}, traffik.TokenBucketWithDebt{Burst: 60, MaxDebt: 40},
+	} {
+		h.setNow(epoch)
+		draw := op(h.key(s), s, 50)
+		draw.Draw.Rate = traffik.Per(100, time.Minute)
+		first := h.take(draw)[0]
+		rest := draw
+		rest.Draw.Cost = 75
+		h.setNow(epoch.Add(15 * time.Second))
+		h.wantAllowed(h.take(rest)[0], true, s.ID()+", beside the half of a draw that has not leaked")
+		refund := traffik.RefundOp(draw, &first, 50)
+		h.take(refund)
+		h.wantLeft(draw, 25)
+
+		h.setNow(epoch.Add(2 * time.Minute))
+		first = h.take(draw)[0]
+		h.setNow(first.FreeAt())
+		rest.Draw.Cost = 100
+		h.wantAllowed(h.take(rest)[0], true, s.ID()+", once the draw has leaked")
+		refund = traffik.RefundOp(draw, &first, 50)
+		h.take(refund)
+		h.wantLeft(draw, 0)
+		refund.Draw.FreeAt = 0 // as a caller that does not know it
+		h.take(refund)
+		h.wantLeft(draw, 0)
+		refund.Draw.FreeAt, refund.Draw.TakenAt = -5, -5 // no instants
+		h.take(refund)
+		h.wantLeft(draw, 0)
+	}
+}
+
+// testQueueRefund: a queue takes a draw back that waits at its end, as a whole, and no other.
+func testQueueRefund(h *harness) {
+	s := traffik.LeakyBucketWithQueue{Capacity: 5}
+	draw := op(h.key(s), s, 1)
+	draw.Draw.Rate = traffik.Per(1, time.Second)
+	first, second := h.take(draw)[0], h.take(draw)[0]
+	third := draw
+	third.Draw.Cost = 2
+	last := h.take(third)[0]
+	h.take(traffik.RefundOp(draw, &first, 1))
+	h.wantLeft(draw, 1) // it has started
+	h.take(traffik.RefundOp(draw, &second, 1))
+	h.wantLeft(draw, 1) // somebody waits behind it
+	h.take(traffik.RefundOp(third, &last, 1))
+	h.wantLeft(draw, 1) // a part of it
+	h.take(traffik.RefundOp(third, &last, 2))
+	h.wantLeft(draw, 3)
+	h.setNow(second.At.Add(second.Delay))
+	h.take(traffik.RefundOp(draw, &second, 1))
+	h.wantLeft(draw, 4) // its turn has come
+}
+
 // testStepBack: a stored time far ahead of the clock is brought back by the
 // first draw, even a denied one, so that the wait it was told is true.
 func testStepBack(h *harness) {
@@ -115,19 +172,19 @@ type trace struct {
 	rnd   *rand.Rand
 	model *model
 	keys  []traffik.Op // key and strategy of each; the draw is made per step
-	past  []traffik.Instant
+	past  []traffik.Decision
 }
 
 func newTrace(h *harness, seed uint64) *trace {
 	tr := &trace{harness: h, seed: seed, rnd: rand.New(rand.NewPCG(seed, 7)), model: newModel()} //nolint:gosec // a trace must be repeatable
 	for range 2 {
 		id := unique("id")
-		for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: 3}, counter{}} {
+		for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: 3}, counter{}, traffik.LeakyBucketWithQueue{}} {
 			tr.keys = append(tr.keys, op(h.keyOf(s, id), s, 1))
 		}
 	}
 	if h.features.NotAtomicAcrossIdentities {
-		tr.keys = tr.keys[:4]
+		tr.keys = tr.keys[:5]
 	}
 	return tr
 }
@@ -147,9 +204,7 @@ func (tr *trace) step(step int) bool {
 		return tr.same(step, "Peek", ops, tr.peek(ops...), tr.model.run(ops, false))
 	}
 	want := tr.model.run(ops, true)
-	for _, dec := range want {
-		tr.past = append(tr.past, dec.At)
-	}
+	tr.past = append(tr.past, want...)
 	return tr.same(step, "Take", ops, tr.take(ops...), want)
 }
 
@@ -203,7 +258,12 @@ func (tr *trace) ops() []traffik.Op {
 			o.Draw.Class = "heal"
 		}
 		if o.Draw.Cost < 0 && len(tr.past) > 0 && tr.rnd.IntN(4) > 0 {
-			o.Draw.TakenAt = tr.past[max(0, len(tr.past)-1-tr.rnd.IntN(6))]
+			advisory := o.Advisory
+			o = traffik.RefundOp(o, &tr.past[max(0, len(tr.past)-1-tr.rnd.IntN(6))], -o.Draw.Cost)
+			o.Advisory = advisory
+			if tr.rnd.IntN(4) == 0 {
+				o.Draw.FreeAt = 0
+			}
 		}
 		o.Draw.Force = o.Draw.Cost > 0 && tr.rnd.IntN(10) == 0
 		ops = append(ops, o)

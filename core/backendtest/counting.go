@@ -144,9 +144,8 @@ func testForce(h *harness) {
 func testGift(h *harness) {
 	for _, s := range strategies {
 		draw := op(h.key(s), s, 4)
-		at := h.take(draw)[0].At
-		gift := draw
-		gift.Draw.Cost, gift.Draw.TakenAt = -3, at
+		drawn := h.take(draw)[0]
+		gift := traffik.RefundOp(draw, &drawn, 3)
 		dec := h.take(gift)[0]
 		if !dec.Allowed || dec.Remaining != 4 {
 			h.Errorf("%s: %+v for a gift of 3 of 4, want 4 remaining", s.ID(), dec)

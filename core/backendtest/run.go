@@ -93,6 +93,8 @@ var cases = []testCase{
 	{name: "ConcurrentTakesOfSeveralKeys", run: testConcurrentTakes},
 	{name: "OneClockReading", run: testOneReading},
 	{name: "GiftIntoARolledWindow", needsClock: true, run: testGiftTakenAt},
+	{name: "LateRefund", needsClock: true, run: testLateRefund},
+	{name: "QueueRefund", needsClock: true, run: testQueueRefund},
 	{name: "ClockStepsBack", needsClock: true, run: testStepBack},
 	{name: "Expiry", needsClock: true, run: testExpiry},
 	{name: "ClockOutOfRange", needsClock: true, run: testClockOutOfRange},

@@ -64,6 +64,7 @@ var promises = []promise{
 	{name: "RemainingIsTrue", back: true, check: checkRemaining},
 	{name: "DeniedDrawsChangeNothing", check: checkDenied},
 	{name: "GivingBackIsTheInverse", back: true, check: checkGift},
+	{name: "RefundsRestoreNothingThatExpired", check: checkLateRefund},
 	{name: "ResetAfterIsTrue", back: true, check: checkReset},
 	{name: "AnyBytes", back: true, check: checkBytes},
 	{name: "ChangesHandOutNoQuota", back: true, check: checkChange},
@@ -79,12 +80,14 @@ type trial struct {
 	now      traffik.Instant
 	state    []byte
 	last     traffik.Decision
+	queues   bool // the strategy tells callers when to start
 }
 
 func playTrace(t *testing.T, s traffik.Strategy, classes []string, seed uint64, p promise) {
 	t.Helper()
 	tr := &trial{T: t, strategy: s, classes: classes, rnd: rand.New(rand.NewPCG(seed, 42)), now: epoch} //nolint:gosec // reproducible, not secret
 	tr.rate = tr.someRate()
+	tr.queues = queues(s)
 	for range steps {
 		tr.move(p.back)
 		d := tr.someDraw()
@@ -99,6 +102,14 @@ func playTrace(t *testing.T, s traffik.Strategy, classes []string, seed uint64, 
 		tr.last = dec
 		p.check(tr, before, d, next, dec)
 	}
+}
+
+// queues reports whether s makes the second of two draws wait.
+func queues(s traffik.Strategy) bool {
+	d := traffik.Draw{Rate: traffik.Per(1, time.Minute), Now: epoch, Cost: 1, Force: true}
+	state, _ := s.Decide(nil, nil, &d)
+	_, dec := s.Decide(nil, state, &d)
+	return dec.Delay > 0
 }
 
 func (tr *trial) someRate() traffik.Rate {
@@ -135,7 +146,7 @@ func (tr *trial) someDraw() traffik.Draw {
 	}
 	d.Cost = traffik.ClampCost(costs[tr.rnd.IntN(len(costs))])
 	if d.Cost < 0 && tr.rnd.IntN(2) == 0 {
-		d.TakenAt = tr.last.At
+		d = traffik.RefundOp(traffik.Op{Draw: d}, &tr.last, -d.Cost).Draw
 	}
 	return d
 }
@@ -225,10 +236,13 @@ func checkGift(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik.D
 	if d.Cost <= 0 || !dec.Allowed {
 		return
 	}
-	look, gift := d, d
-	look.Cost, gift.Cost, gift.TakenAt = 0, -d.Cost, dec.At
+	look, gift := d, traffik.RefundOp(traffik.Op{Draw: d}, &dec, d.Cost).Draw
+	look.Cost = 0
 	_, was := tr.decide(before, look)
 	given, _ := tr.decide(tr.state, gift)
+	if tr.queues && (dec.Delay == 0 || dec.FreeAt() == afterAll) {
+		_, was = tr.decide(tr.state, look) // it has started, or nobody can tell whether it is the last
+	}
 	if _, is := tr.decide(given, look); is.Remaining != was.Remaining || is.Limit != was.Limit {
 		tr.Errorf("%+v drawn and given back: %+v, before %+v", d, is, was)
 	}
@@ -239,6 +253,23 @@ func checkGift(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik.D
 	}
 	if next, _ := tr.decide(nil, gift); len(next) > 0 {
 		tr.Errorf("%+v: a gift to an untouched key stores %x", gift, next)
+	}
+}
+
+// checkLateRefund refunds d when the key is as if untouched again, and something else
+// was drawn on it.
+func checkLateRefund(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
+	tr.Helper()
+	if d.Cost <= 0 || !dec.Allowed || dec.FreeAt() == afterAll {
+		return
+	}
+	since := traffik.Draw{Rate: d.Rate, Class: d.Class, Now: dec.FreeAt().Add(time.Duration(tr.rnd.IntN(3)) * time.Microsecond)}
+	_, fresh := tr.decide(nil, since)
+	since.Cost = max(1, fresh.Remaining)
+	state, drawn := tr.decide(nil, since)
+	refund := traffik.RefundOp(traffik.Op{Draw: since}, &dec, min(d.Cost, maxUnits)).Draw
+	if _, after := tr.decide(state, refund); after.Remaining != drawn.Remaining {
+		tr.Errorf("%+v: %+v, refunded at %d: %+v, before %+v", d, dec, since.Now, after, drawn)
 	}
 }
 

@@ -11,7 +11,7 @@ function linear.load(k, s)
   end
   local t, n, r, was = unpack_state('<dddd', raw, 2)
   if not (t >= 0 and n >= 0 and r >= 0 and was > r and t <= MAX and n <= MAX and was <= MAX
-      and t % 1 + n % 1 + r % 1 + was % 1 == 0) or n + r == 0 then
+      and t % 1 + n % 1 + r % 1 + was % 1 == 0) or n + r == 0 or n == MAX and r > 0 then
     return
   end
   if was ~= p then
@@ -48,13 +48,29 @@ function linear.fits(k, s)
   return s.cost <= 0 or s.force or s.cost <= linear.room(k, s)
 end
 
--- The units drawn at taken that can't have leaked away yet.
-local function still_held(s)
-  if s.taken == 0 or s.taken >= now then
-    return MAX
+-- How many of the units that a draw took at s.taken, and left the key free at s.y, are
+-- still in use.
+local function held(units, s)
+  local elapsed, left, free = 0, 0, s.y
+  if s.taken > 0 and s.taken < now then
+    elapsed = now - s.taken
   end
-  local leaked = muldivmod(now - s.taken, s.l, 0, s.p)
-  return max(0, s.x - leaked)
+  if free > now then
+    if elapsed == 0 then
+      left = muldivmod(free - now, s.l, 0, s.p)
+    else
+      left = muldivmod(free - now - 1, s.l, 1, s.p)
+    end
+  end
+  if free == 0 or free == MAX then
+    left = max(left, units - muldivceil(elapsed, s.l, 0, s.p))
+  end
+  return min(units, left)
+end
+
+-- Whether a draw whose turn comes at s.z waits at the end of the queue.
+local function withdraws(k, units, s)
+  return now < s.z and s.y < MAX and now + muldivceil(k.a, s.p, k.b, s.l) == s.y and muldivceil(units, s.p, 0, s.l) >= s.y - s.z
 end
 
 function linear.decide(k, s, cost)
@@ -78,11 +94,14 @@ function linear.decide(k, s, cost)
       room = cap - n - (r > 0 and 1 or 0)
     end
   elseif cost < 0 then
-    local gift = min(-cost, still_held(s))
-    if gift > n or (gift == n and r == 0) then
+    local units = 0
+    if not s.queue or withdraws(k, -cost, s) then
+      units = held(-cost, s)
+    end
+    if units > n or (units == n and r == 0) then
       n, r = 0, 0
     else
-      n = n - gift
+      n = n - units
     end
     k.a, k.b, k.dirty = n, r, true
     room = cap - n - (r > 0 and 1 or 0)

@@ -25,9 +25,10 @@ const LinearTag = 'L'
 // LinearStateBytes is the length of every stored linear state.
 const LinearStateBytes = 1 + 4*8
 
-// Read makes s what state says, the zero Linear for anything unreadable.
+// Read makes s what state says, the zero Linear for anything unreadable and for more
+// than 2^53 units, which nothing writes.
 func (s *Linear) Read(state []byte) {
-	if !ReadState(state, LinearTag, &s.T, &s.N, &s.R, &s.P) {
+	if !ReadState(state, LinearTag, &s.T, &s.N, &s.R, &s.P) || s.N == MaxUnits && s.R > 0 {
 		*s = Linear{}
 	}
 }
@@ -134,13 +135,40 @@ func (s *Linear) WaitMicros(cost, b, l int64) int64 {
 	return MulDivCeil(s.N+cost-b, s.P, s.R, l)
 }
 
-// StillHeld is how many of the units that were drawn at takenAt can still be in
-// use at now under the rate l/p and capacity b: what has leaked since then is
-// gone and can't be given back. All can, at the instant of the draw.
-func StillHeld(now, takenAt, l, p, b int64) int64 {
-	if takenAt == 0 || takenAt >= now {
-		return MaxUnits
+// Held is how many of units, more than 0, that a draw took at takenAt are still in use
+// at now under the rate l/p. Units leak in the order in which they were drawn, so the
+// draw, which left its key free at freeAt, holds its last unit until then. takenAt 0 or
+// later than now means now.
+//
+// freeAt is rounded up to a whole microsecond. While the level has not leaked since the
+// draw that doesn't matter; later what the rounding may have added is left out.
+//
+// Where freeAt is not known (0), or where time stops (2^53), the draw holds at least
+// what it would on a key that was untouched before.
+func Held(units, now, takenAt, freeAt, l, p int64) int64 {
+	elapsed, held := int64(0), int64(0)
+	if takenAt > 0 && takenAt < now {
+		elapsed = now - takenAt
 	}
-	leaked, _ := MulDivMod(now-takenAt, l, 0, p)
-	return max(0, b-leaked)
+	switch {
+	case freeAt <= now:
+	case elapsed == 0:
+		held, _ = MulDivMod(freeAt-now, l, 0, p)
+	default:
+		held, _ = MulDivMod(freeAt-now-1, l, 1, p)
+	}
+	if freeAt == 0 || freeAt == MaxUnits {
+		held = max(held, units-MulDivCeil(elapsed, l, 0, p))
+	}
+	return min(units, held)
+}
+
+// Withdraws reports whether a draw of units whose turn comes at turn, and which left its
+// key free at freeAt, can leave the queue that s, the level at now, is under the rate
+// l/p. It can while it waits and is the last: turns that were given to others don't
+// move. It leaves as a whole, since s can't tell a part that was drawn anew from one
+// that was never refunded. A freeAt that is not known, or where time stops, tells nothing.
+func (s *Linear) Withdraws(units, now, turn, freeAt, l int64) bool {
+	return now < turn && freeAt < MaxUnits &&
+		now+s.ResetMicros(l) == freeAt && MulDivCeil(units, s.P, 0, l) >= freeAt-turn
 }

@@ -85,7 +85,7 @@ type twinTrace struct {
 	now       traffik.Instant
 	keys      []traffik.Op
 	states    map[traffik.Key][]byte
-	past      []traffik.Instant
+	past      map[traffik.Key][]twinDraw
 	rate      traffik.Rate // of the whole trace, if it is a calm one
 }
 
@@ -93,7 +93,7 @@ func newTwinTrace(rt *rapid.T, on twinTrace, strategies []traffik.Strategy, seri
 	tr := &on
 	tr.T = rt
 	tr.now = traffik.Instant(rapid.OneOf(rapid.Int64Range(0, 1<<52), rapid.Int64Range(0, 1e8), rapid.Just[int64](1_700_000_000_000_000)).Draw(rt, "start"))
-	tr.states = map[traffik.Key][]byte{}
+	tr.states, tr.past = map[traffik.Key][]byte{}, map[traffik.Key][]twinDraw{}
 	if rapid.Bool().Draw(rt, "calm") {
 		tr.rate = rates().Draw(rt, "rate")
 	}
@@ -133,10 +133,16 @@ func (tr *twinTrace) step() {
 				tr.Fatalf("call %d of %d, peek %v, op %d of %d at %d: %s %+v advisory %v\n got %+v\nwant %+v", i, len(takes), take.peek,
 					j, len(want), tr.now, take.ops[j].Strategy.ID(), take.ops[j].Draw, take.ops[j].Advisory, take.out[j], want[j])
 			}
-			tr.past = append(tr.past, want[j].At)
+			tr.past[take.ops[j].Key] = append(tr.past[take.ops[j].Key], twinDraw{cost: take.ops[j].Draw.Cost, dec: want[j]})
 		}
 	}
 	tr.compareStates()
+}
+
+// twinDraw is a draw that a later refund may name.
+type twinDraw struct {
+	cost int64
+	dec  traffik.Decision
 }
 
 type twinTake struct {
@@ -215,12 +221,32 @@ func (tr *twinTrace) ops(most int) []traffik.Op {
 			op.Draw.Rate = rates().Draw(tr.T, "rate")
 		}
 		op.Draw.Force = op.Draw.Cost > 0 && rapid.IntRange(0, 9).Draw(tr.T, "force") == 0
-		if op.Draw.Cost < 0 && len(tr.past) > 0 {
-			op.Draw.TakenAt = rapid.SampledFrom(append([]traffik.Instant{0, tr.now + 5}, tr.past[max(0, len(tr.past)-6):]...)).Draw(tr.T, "taken at")
+		if past := tr.past[op.Key]; op.Draw.Cost < 0 && len(past) > 0 {
+			op.Draw = tr.refund(op, past[max(0, len(past)-6):])
 		}
 		ops = append(ops, op)
 	}
 	return ops
+}
+
+// refund makes op a refund of one of the draws on its key, of all or as much as it says,
+// with instants that are off at times.
+func (tr *twinTrace) refund(op traffik.Op, past []twinDraw) traffik.Draw {
+	of := rapid.SampledFrom(past).Draw(tr.T, "of")
+	units := -traffik.ClampCost(op.Draw.Cost)
+	if of.cost > 0 && rapid.Bool().Draw(tr.T, "all of it") {
+		units = of.cost
+	}
+	d := traffik.RefundOp(op, &of.dec, units).Draw
+	switch rapid.IntRange(0, 7).Draw(tr.T, "off") {
+	case 0:
+		d.TakenAt = rapid.SampledFrom([]traffik.Instant{0, tr.now, tr.now + 5, -1}).Draw(tr.T, "taken at")
+	case 1:
+		d.FreeAt = rapid.SampledFrom([]traffik.Instant{0, -1, tr.now, tr.now + 1, tr.now + 1e6, traffik.MaxUnits, math.MaxInt64}).Draw(tr.T, "free at")
+	case 2:
+		d.Delay = rapid.SampledFrom([]time.Duration{0, -1, time.Second, math.MaxInt64}).Draw(tr.T, "delay")
+	}
+	return d
 }
 
 func indices(n int) []int {
