@@ -42,6 +42,11 @@ func usedUnits(info any) int64 {
 // undone reports whether after is what a key that was in use as was tells has to
 // answer once the draw d is given back: what it answered before.
 func (s *subject) undone(w *world, d traffik.Draw, was any, before, after traffik.Decision) bool {
+	if s.delays {
+		if kept, applies := s.almost(w, was, before, after); applies {
+			return kept
+		}
+	}
 	if usedUnits(was) > maxUnits-min(d.Cost, maxUnits) {
 		// The count stopped at 2^53, and the gift takes off all the same.
 		return after.Limit == before.Limit && after.Remaining >= before.Remaining
@@ -60,6 +65,14 @@ func notRoundedBack(w *world, was any, before, after traffik.Decision) (restored
 	moved := after.ResetAfter - before.ResetAfter
 	restored = after.Limit == before.Limit && after.Remaining == before.Remaining && moved.Abs().Microseconds() <= grain(w.strategy, w.rate)
 	return restored, was.(traffik.LogInfo).Entries >= entriesOf(w.strategy)
+}
+
+// startedOrUnknown: a draw from a queue whose turn has come keeps its units, and so
+// does one of which no instant can tell whether it is the last.
+func startedOrUnknown(w *world, _ any, _, after traffik.Decision) (restored, applies bool) {
+	drawn := w.past[len(w.past)-1].dec
+	restored = after.Limit == drawn.Limit && after.Remaining == drawn.Remaining && after.ResetAfter == drawn.ResetAfter
+	return restored, drawn.Delay == 0 || int64(drawn.At)+drawn.ResetAfter.Microseconds() >= maxUnits
 }
 
 // oldestCostDropped: a history that was full lost its oldest cost to the draw.

@@ -37,7 +37,7 @@ func capacityOf(s traffik.Strategy, r traffik.Rate) int64 {
 func perMicro(r traffik.Rate) *big.Rat { return ratio(r.Limit(), r.Period().Microseconds()) }
 
 // boundOfBucket is B + length*L/P. Rounded down that is the documented one:
-// only gifts have fractions of a unit.
+// only refunds have fractions of a unit.
 func boundOfBucket(s traffik.Strategy, r traffik.Rate, length int64) *big.Rat {
 	return add(frac(capacityOf(s, r)), mul(frac(length), perMicro(r)))
 }
@@ -70,15 +70,47 @@ func (b bucket) drained(level *big.Rat, now int64, r traffik.Rate) *big.Rat {
 	return most(frac(0), sub(level, mul(frac(elapsed), perMicro(r))))
 }
 
-// given is what a gift may take off.
-func given(d traffik.Draw, capacity int64, level *big.Rat) *big.Rat {
-	at := givenAt(d)
-	grant := frac(-d.Cost)
-	if at < int64(d.Now) {
-		leaked := new(big.Rat).SetInt(floor(mul(frac(int64(d.Now)-at), perMicro(d.Rate))))
-		grant = least(grant, most(frac(0), sub(frac(capacity), leaked)))
+// refunded is what a refund takes off the level.
+func refunded(s traffik.Strategy, d traffik.Draw, level *big.Rat) *big.Rat {
+	if _, queues := s.(traffik.LeakyBucketWithQueue); queues && !leavesTheQueue(d, level) {
+		return frac(0)
 	}
-	return least(grant, level)
+	return least(level, new(big.Rat).SetInt(held(d)))
+}
+
+// held is how many units of the draw that d refunds are in use for certain.
+func held(d traffik.Draw) *big.Int {
+	now, free, rate := int64(d.Now), int64(d.FreeAt), perMicro(d.Rate)
+	left := num(0)
+	switch at := givenAt(d); {
+	case free <= now:
+	case at == now:
+		left = floor(mul(frac(free-now), rate))
+	default:
+		// The lowest of the levels that are free at that microsecond and not before: a
+		// level is a whole number of parts.
+		left = floor(add(mul(frac(free-now-1), rate), new(big.Rat).SetFrac(num(1), rate.Denom())))
+	}
+	if free == 0 || free == maxUnits {
+		alone := new(big.Int).Sub(num(-d.Cost), ceil(mul(frac(now-givenAt(d)), rate)))
+		if alone.Cmp(left) > 0 {
+			left = alone
+		}
+	}
+	if left.Cmp(num(-d.Cost)) > 0 {
+		left = num(-d.Cost)
+	}
+	return left
+}
+
+// leavesTheQueue reports whether the draw that d refunds waits at its end, and leaves it
+// as a whole.
+func leavesTheQueue(d traffik.Draw, level *big.Rat) bool {
+	micros := func(units *big.Rat) *big.Int { return ceil(new(big.Rat).Quo(units, perMicro(d.Rate))) }
+	turn := min(maxUnits, int64(d.TakenAt)+d.Delay.Microseconds())
+	end := new(big.Int).Add(num(int64(d.Now)), micros(level))
+	return int64(d.Now) < turn && d.FreeAt < maxUnits && end.Cmp(num(int64(d.FreeAt))) == 0 &&
+		micros(frac(-d.Cost)).Cmp(num(int64(d.FreeAt)-turn)) >= 0
 }
 
 // bucketAfter replays all that was ever drawn.
@@ -91,7 +123,7 @@ func bucketAfter(past []step) bucket {
 		case p.charged() > 0:
 			seen.level = least(frac(maxUnits), add(seen.level, frac(min(p.charged(), maxUnits))))
 		case p.draw.Cost < 0:
-			seen.level = sub(seen.level, given(p.draw, capacityOf(p.strategy, p.draw.Rate), seen.level))
+			seen.level = sub(seen.level, refunded(p.strategy, p.draw, seen.level))
 		case now >= b.at:
 			continue // a look or a denial leaves the bucket alone, or heals its time
 		}
@@ -118,7 +150,7 @@ func linearOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
 	case d.Cost > 0 && a.dec.Allowed:
 		b.level = least(frac(maxUnits), add(b.level, frac(min(d.Cost, maxUnits))))
 	case d.Cost < 0:
-		gave := given(d, capacity, b.level)
+		gave := refunded(s, d, b.level)
 		b.level = sub(b.level, gave)
 		a.gave = gave
 	}

@@ -492,11 +492,51 @@ func (c costed) charged(cost int64) costed {
 	return c
 }
 
+// held is how many units of the draw that d refunds are in use for certain, on the
+// bucket that c was when it was last written. c.seen is what it is now.
+func (c costed) held(s traffik.Strategy, d traffik.Draw) *big.Int {
+	now, at, free := int64(d.Now), givenAt(d), int64(d.FreeAt)
+	known, seen, wrote := free > 0 && free < maxUnits, c.seen(s, d.Rate, now), min(c.at, now)
+	switch {
+	case known && free <= now:
+		return num(0)
+	case at == now:
+		return num(-d.Cost)
+	case seen.level.Sign() == 0:
+		return num(0)
+	case known && at == wrote && resetFrom(now, func(later int64) bool { return c.seen(s, d.Rate, later).level.Sign() == 0 }).Microseconds() == free-now:
+		return smaller(num(-d.Cost), floor(seen.level))
+	}
+	// In microseconds of the slow clock, which stop at 2^53.
+	had := smaller(num(maxUnits), floor(new(big.Rat).Quo(frac(-d.Cost), perMicro(d.Rate))))
+	if slow := floor(mul(frac(free-at-1), ratio(int64(orDefault(s.(advanced.CostBasedTokenBucket).Floor, 100_000)), 1_000_000))); slow.Cmp(had) > 0 {
+		had = slow
+	}
+	speed, _ := c.speed(s)
+	gone := ceil(mul(frac(now-max(wrote, at)), speed))
+	gone.Add(gone, num(max(0, wrote-at)))
+	left := new(big.Int).Sub(had, gone)
+	if left.Sign() <= 0 {
+		return num(0)
+	}
+	return smaller(num(-d.Cost), floor(mul(new(big.Rat).SetInt(left), perMicro(d.Rate))))
+}
+
+func smaller(a, b *big.Int) *big.Int {
+	if a.Cmp(b) < 0 {
+		return a
+	}
+	return b
+}
+
+// givenBack is what c, as it was when it was last written, is after the refund d.
 func (c costed) givenBack(s traffik.Strategy, d traffik.Draw) (costed, *big.Rat) {
-	gave := given(d, capacityOf(s, d.Rate), c.level)
+	units := c.held(s, d)
+	c = c.seen(s, d.Rate, int64(d.Now))
+	gave := least(c.level, new(big.Rat).SetInt(units))
 	c.level = sub(c.level, gave)
 	c.costs = slices.Clone(c.costs)
-	left := floor(gave).Int64()
+	left := bounded(units)
 	for i := len(c.costs) - 1; i >= 0 && left > 0; i-- {
 		took := min(left, c.costs[i])
 		most := c.costs[i] == 1<<32
@@ -520,7 +560,7 @@ func costOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
 		case st.charged() > 0:
 			seen = seen.charged(st.charged())
 		case st.draw.Cost < 0:
-			seen, _ = seen.givenBack(st.strategy, st.draw)
+			seen, _ = c.givenBack(st.strategy, st.draw)
 		case now >= c.at:
 			continue
 		}
@@ -528,6 +568,7 @@ func costOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
 		c = seen
 	}
 	now, capacity := int64(d.Now), capacityOf(s, d.Rate)
+	wrote := c
 	c = c.seen(s, d.Rate, now)
 	room := func(c costed) *big.Int { return new(big.Int).Sub(num(capacity), ceil(c.level)) }
 	adm := admission{fits: func(at, cost int64) bool { return room(c.seen(s, d.Rate, at)).Cmp(num(cost)) >= 0 }}
@@ -538,7 +579,7 @@ func costOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
 	case d.Cost > 0 && a.dec.Allowed:
 		c = c.charged(d.Cost)
 	case d.Cost < 0:
-		c, a.gave = c.givenBack(s, d)
+		c, a.gave = wrote.givenBack(s, d)
 	}
 	if left := room(c); left.Sign() > 0 {
 		a.dec.Remaining = left.Int64()

@@ -261,9 +261,15 @@ func TestPromise5GivingBackIsTheInverse(t *testing.T) {
 			if d.Cost <= 0 || !dec.Allowed {
 				return
 			}
-			for _, takenAt := range []traffik.Instant{dec.At, 0} {
-				gift := look
-				gift.Cost, gift.TakenAt = -min(d.Cost, maxUnits), takenAt
+			gift := look
+			gift.Cost = -min(d.Cost, maxUnits)
+			gifts := []traffik.Draw{gift}
+			w.past[len(w.past)-1].named(&gift)
+			gifts = append(gifts, gift)
+			if s.delays { // a queue has to know the draw
+				gifts = gifts[1:]
+			}
+			for _, gift := range gifts {
 				given := decideOn(t, w.strategy, w.state, gift)
 				after := decideOn(t, w.strategy, given.next, look).dec
 				if !s.undone(w, d, was, before, after) {
@@ -304,11 +310,15 @@ func TestPromise5WhatHasExpiredCannotBeGivenBack(t *testing.T) {
 				if old.dec.At <= 0 || big.NewInt(w.now-int64(old.dec.At)).Cmp(longAgo) < 0 {
 					continue
 				}
-				gift := traffik.Draw{Rate: w.rate, Now: d.Now, Class: old.draw.Class, Cost: -maxUnits, TakenAt: old.dec.At}
-				a := decideOn(t, w.strategy, w.state, gift)
+				gift := traffik.Draw{Rate: w.rate, Now: d.Now, Cost: -max(1, old.charged())}
+				old.named(&gift)
+				unknown := gift
+				unknown.FreeAt = 0
 				look := w.peek(traffik.Draw{Rate: w.rate, Now: d.Now, Class: old.draw.Class})
-				if a.dec != look {
-					t.Fatalf("%+v: %+v\ngave  %+v\nuntouched %+v", w.strategy, gift, a.dec, look)
+				for _, gift := range []traffik.Draw{gift, unknown} {
+					if a := decideOn(t, w.strategy, w.state, gift); a.dec != look {
+						t.Fatalf("%+v: %+v\ngave  %+v\nuntouched %+v", w.strategy, gift, a.dec, look)
+					}
 				}
 			}
 		})

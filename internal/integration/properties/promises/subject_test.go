@@ -95,7 +95,7 @@ var subjects = []*subject{
 			return traffik.LeakyBucketWithQueue{Capacity: someCapacity(t)}
 		},
 		oracle: linearOracle, bound: boundOfBucket, horizon: horizonOfBucket,
-		fungible: true, delays: true,
+		fungible: true, delays: true, almost: startedOrUnknown,
 	},
 	{
 		name: "TokenBucketWithDebt",

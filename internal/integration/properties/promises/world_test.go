@@ -211,8 +211,10 @@ func (w *world) someGift(d *traffik.Draw) {
 			return
 		}
 		s := &w.past[rapid.IntRange(0, len(w.past)-1).Draw(w.t, "of")]
-		d.TakenAt = s.dec.At
-		d.Class = s.draw.Class
+		s.named(d)
+		if rapid.IntRange(0, 3).Draw(w.t, "free at is not known") == 0 {
+			d.FreeAt = 0
+		}
 		if s.charged() > 0 && rapid.Bool().Draw(w.t, "all of it") {
 			d.Cost = -s.charged()
 		}
@@ -220,7 +222,16 @@ func (w *world) someGift(d *traffik.Draw) {
 		d.TakenAt = d.Now + traffik.Instant(rapid.Int64Range(1, w.period()).Draw(w.t, "ahead"))
 	case "earlier":
 		d.TakenAt = max(0, d.Now-traffik.Instant(rapid.Int64Range(0, 3*w.period()).Draw(w.t, "before")))
+		if rapid.Bool().Draw(w.t, "free at some instant") {
+			d.FreeAt = min(lastInstant, d.Now+traffik.Instant(rapid.Int64Range(0, 3*w.period()).Draw(w.t, "free")))
+		}
 	}
+}
+
+// named makes d say which draw it refunds: s.
+func (s *step) named(d *traffik.Draw) {
+	d.Class, d.TakenAt, d.Delay = s.draw.Class, s.dec.At, s.dec.Delay
+	d.FreeAt = min(lastInstant, s.dec.At+traffik.Instant(s.dec.ResetAfter.Microseconds()))
 }
 
 // honestGift makes a gift of units that were drawn and not given back yet, and
@@ -246,9 +257,9 @@ func (w *world) honestGift() (d traffik.Draw, of int, ok bool) {
 		units = rapid.Int64Range(1, units).Draw(w.t, "given")
 	}
 	s.returned += units
-	return traffik.Draw{
-		Rate: w.rate, Now: traffik.Instant(w.now), Class: s.draw.Class, Cost: -units, TakenAt: s.dec.At,
-	}, of, true
+	d = traffik.Draw{Rate: w.rate, Now: traffik.Instant(w.now), Cost: -units}
+	s.named(&d)
+	return d, of, true
 }
 
 // peek decides d and changes nothing.
