@@ -15,7 +15,8 @@ import "github.com/traffik-go/traffik/core/internal/count"
 //
 // A refund never moves the start of another draw. It restores the units of a draw that
 // still waits for its turn and has nobody behind it, all of them at once; any other
-// refund, one of a part of a draw included, restores nothing.
+// refund, one of a part of a draw included, restores nothing. Neither does any at a rate
+// of more than one unit in two microseconds, which hides who is the last.
 type LeakyBucketWithQueue struct {
 	// Capacity is how many units may wait or run at once; 0 means the rate's
 	// limit. A cost above it can never be admitted.

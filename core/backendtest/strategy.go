@@ -240,8 +240,8 @@ func checkGift(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik.D
 	look.Cost = 0
 	_, was := tr.decide(before, look)
 	given, _ := tr.decide(tr.state, gift)
-	if tr.queues && (dec.Delay == 0 || dec.FreeAt() == afterAll) {
-		_, was = tr.decide(tr.state, look) // it has started, or nobody can tell whether it is the last
+	if l, p := d.Rate.Fraction(); tr.queues && (dec.Delay == 0 || 2*l > p || dec.FreeAt() == afterAll) {
+		_, was = tr.decide(tr.state, look) // it has started, or no instant can tell whether it is the last
 	}
 	if _, is := tr.decide(given, look); is.Remaining != was.Remaining || is.Limit != was.Limit {
 		tr.Errorf("%+v drawn and given back: %+v, before %+v", d, is, was)

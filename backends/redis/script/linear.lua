@@ -70,7 +70,7 @@ end
 
 -- Whether a draw whose turn comes at s.z waits at the end of the queue.
 local function withdraws(k, units, s)
-  return now < s.z and s.y < MAX and now + muldivceil(k.a, s.p, k.b, s.l) == s.y and muldivceil(units, s.p, 0, s.l) >= s.y - s.z
+  return now < s.z and s.y < MAX and 2 * s.l <= s.p and now + muldivceil(k.a, s.p, k.b, s.l) == s.y and muldivceil(units, s.p, 0, s.l) >= s.y - s.z
 end
 
 function linear.decide(k, s, cost)

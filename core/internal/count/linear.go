@@ -167,8 +167,9 @@ func Held(units, now, takenAt, freeAt, l, p int64) int64 {
 // key free at freeAt, can leave the queue that s, the level at now, is under the rate
 // l/p. It can while it waits and is the last: turns that were given to others don't
 // move. It leaves as a whole, since s can't tell a part that was drawn anew from one
-// that was never refunded. A freeAt that is not known, or where time stops, tells nothing.
+// that was never refunded. A freeAt that is not known, or where time stops, tells nothing,
+// and neither do microseconds at a rate of more than one unit in two of them.
 func (s *Linear) Withdraws(units, now, turn, freeAt, l int64) bool {
-	return now < turn && freeAt < MaxUnits &&
+	return now < turn && freeAt < MaxUnits && 2*l <= s.P &&
 		now+s.ResetMicros(l) == freeAt && MulDivCeil(units, s.P, 0, l) >= freeAt-turn
 }

@@ -72,7 +72,7 @@ func notRoundedBack(w *world, was any, before, after traffik.Decision) (restored
 func startedOrUnknown(w *world, _ any, _, after traffik.Decision) (restored, applies bool) {
 	drawn := w.past[len(w.past)-1].dec
 	restored = after.Limit == drawn.Limit && after.Remaining == drawn.Remaining && after.ResetAfter == drawn.ResetAfter
-	return restored, drawn.Delay == 0 || int64(drawn.At)+drawn.ResetAfter.Microseconds() >= maxUnits
+	return restored, drawn.Delay == 0 || perMicro(w.rate).Cmp(ratio(1, 2)) > 0 || int64(drawn.At)+drawn.ResetAfter.Microseconds() >= maxUnits
 }
 
 // oldestCostDropped: a history that was full lost its oldest cost to the draw.

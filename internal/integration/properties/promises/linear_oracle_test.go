@@ -109,7 +109,7 @@ func leavesTheQueue(d traffik.Draw, level *big.Rat) bool {
 	micros := func(units *big.Rat) *big.Int { return ceil(new(big.Rat).Quo(units, perMicro(d.Rate))) }
 	turn := min(maxUnits, int64(d.TakenAt)+d.Delay.Microseconds())
 	end := new(big.Int).Add(num(int64(d.Now)), micros(level))
-	return int64(d.Now) < turn && d.FreeAt < maxUnits && end.Cmp(num(int64(d.FreeAt))) == 0 &&
+	return int64(d.Now) < turn && perMicro(d.Rate).Cmp(ratio(1, 2)) <= 0 && d.FreeAt < maxUnits && end.Cmp(num(int64(d.FreeAt))) == 0 &&
 		micros(frac(-d.Cost)).Cmp(num(int64(d.FreeAt)-turn)) >= 0
 }
 
