@@ -27,7 +27,8 @@ var rateUnits = []struct {
 const rateGrammar = `accepted is a limit of 1 to 2^53, "/" or "per", and a period, as "100/min", "5/10s", ` +
 	`"100 per 5 minutes", "100 per 5m30s" with the units ms, s, min, h, d, w; or "unlimited"`
 
-// ParseRate reads a rate from text. Case and outer space are ignored:
+// ParseRate reads a rate from text. Outer space is ignored, and case too except that "M"
+// alone is refused, which others write for months:
 //
 //	<limit>/<period><unit>      5/s  100/min  5/10s
 //	<limit>/<period> <unit>     5/10 seconds
@@ -40,8 +41,8 @@ const rateGrammar = `accepted is a limit of 1 to 2^53, "/" or "per", and a perio
 // d, day(s); w, week(s); and us, microsecond(s). Errors wrap [ErrRate], quote
 // the text and say what is accepted.
 func ParseRate(text string) (Rate, error) {
-	s := strings.ToLower(strings.TrimSpace(text))
-	if s == "unlimited" {
+	s := strings.TrimSpace(text)
+	if strings.EqualFold(s, "unlimited") {
 		return Unlimited, nil
 	}
 	limitText, periodText, ok := cutRate(s)
@@ -77,7 +78,7 @@ func MustParseRate(text string) Rate {
 func cutRate(s string) (limit, period string, ok bool) {
 	if limit, period, ok = strings.Cut(s, "/"); !ok {
 		fields := strings.Fields(s)
-		if len(fields) < 3 || fields[1] != "per" {
+		if len(fields) < 3 || !strings.EqualFold(fields[1], "per") {
 			return "", "", false
 		}
 		limit, period = fields[0], strings.Join(fields[2:], " ")
@@ -91,8 +92,10 @@ func parsePeriod(s string) (time.Duration, error) {
 	previous := time.Duration(math.MaxInt64)
 	for first := true; first || s != ""; first = false {
 		digits, name, rest := cutPeriodPart(s, first)
-		unit, ok := unitLength(name)
+		unit, ok := unitLength(strings.ToLower(name))
 		switch {
+		case name == "M":
+			return 0, fmt.Errorf("the period unit %q may mean minutes or months; write \"min\" for minutes", name)
 		case !ok:
 			return 0, fmt.Errorf("the period unit %q is unknown", name)
 		case first && rest != "" && strings.Contains(s, " "):

@@ -478,3 +478,80 @@ func TestRefundThatFailedInPart(t *testing.T) {
 func costs(units int64) traffik.Option {
 	return traffik.WithCostFunc(func(*traffik.Request) (int64, error) { return units, nil })
 }
+
+// A refund that comes when its draw has leaked lifts nothing above the burst, whichever
+// way it is made; one that comes earlier restores what the draw still holds.
+func TestLateRefundsOfABucket(t *testing.T) {
+	t.Parallel()
+	start := traffik.InstantOf(time.Unix(1_700_000_000, 0))
+	for name, refund := range map[string]func(*traffik.Throttle, traffik.Result, traffik.Verdict) error{
+		"Throttle.Refund": func(l *traffik.Throttle, r traffik.Result, _ traffik.Verdict) error {
+			return l.Refund(t.Context(), r, 50)
+		},
+		"Verdict.Refund": func(_ *traffik.Throttle, _ traffik.Result, v traffik.Verdict) error { return v.Refund(t.Context()) },
+		"Verdict.RefundWithin": func(_ *traffik.Throttle, _ traffik.Result, v traffik.Verdict) error {
+			return v.RefundWithin(t.Context(), time.Minute)
+		},
+	} {
+		for after, c := range map[time.Duration]struct{ take, want int64 }{15 * time.Second: {75, 25}, 30 * time.Second: {100, 0}} {
+			t.Run(name+" after "+after.String(), func(t *testing.T) {
+				t.Parallel()
+				clock := new(traffiktest.Clock)
+				clock.Set(start)
+				memory, err := traffik.NewMemory(traffik.WithClock(clock))
+				if err != nil {
+					t.Fatal(err)
+				}
+				limit := traffik.MustNew("bucket", "100/min", traffik.WithStrategy(traffik.TokenBucket{}), traffik.WithBackend(memory))
+				gate := traffik.All(limit, traffik.MustNew("other", "1000/min", traffik.WithBackend(memory)))
+				v, err := gate.Key("user:1").HitN(t.Context(), 50)
+				if err != nil || !v.Allowed() {
+					t.Fatalf("%+v, %v", v, err)
+				}
+				clock.Set(start.Add(after))
+				if res, err := limit.Key("user:1").HitN(t.Context(), c.take); err != nil || res.Remaining != 0 || !res.Allowed {
+					t.Fatalf("%+v, %v; want all that is left", res, err)
+				}
+				if err := refund(limit, v.Results()[0], v); err != nil {
+					t.Fatal(err)
+				}
+				if res, err := limit.Key("user:1").Stat(t.Context()); err != nil || res.Remaining != c.want {
+					t.Errorf("%d remain, want %d (%v)", res.Remaining, c.want, err)
+				}
+			})
+		}
+	}
+}
+
+// A gate over two stores takes back what the first one charged: the last waiting draw of
+// a queue leaves it, and a draw from a bucket that others have drawn on since is
+// refunded as far as it holds anything.
+func TestGateTakesBackFromAQueue(t *testing.T) {
+	t.Parallel()
+	clock := traffiktest.NewClock(time.Unix(1_700_000_000, 0))
+	var stores [2]*traffik.Memory
+	for i := range stores {
+		memory, err := traffik.NewMemory(traffik.WithClock(clock))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stores[i] = memory
+	}
+	queue := traffik.MustNew("queue", "5/min", traffik.WithStrategy(traffik.LeakyBucketWithQueue{}), traffik.WithBackend(stores[0]))
+	full := traffik.MustNew("full", "1/h", traffik.WithBackend(stores[1]))
+	gate := traffik.All(queue, full)
+	if v, err := gate.Key("a").Hit(t.Context()); err != nil || !v.Allowed() {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	for range 3 {
+		v, err := gate.Key("a").Hit(t.Context())
+		if err != nil || v.Allowed() || v.Results()[0].Outcome != traffik.Uncharged || v.Results()[0].Remaining != 4 {
+			t.Errorf("%+v, %v; want the draw off the queue again, and 4 remaining", v, err)
+		}
+	}
+	// What would have started at once can't be told from what has started.
+	clock.Advance(time.Minute)
+	if v, err := gate.Key("a").Hit(t.Context()); err != nil || v.Allowed() || v.Results()[0].Remaining != 4 {
+		t.Errorf("%+v, %v; want the first draw kept, and 4 remaining", v, err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -698,4 +699,54 @@ func TestCountOnlyAfterADeadline(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Slow requests that turn out not to count refund what has leaked long ago: that must not
+// let failures pass the burst, of which 199 were once possible in one instant.
+func TestCountOnlyOfSlowRequestsKeepsTheBurst(t *testing.T) {
+	t.Parallel()
+	clock := traffiktest.NewClock(time.Unix(1_700_000_000, 0))
+	memory, err := traffik.NewMemory(traffik.WithClock(clock))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := traffik.MustNew("login", "100/min", traffik.WithStrategy(traffik.TokenBucket{Burst: 100}), traffik.WithBackend(memory))
+	var running, ended sync.WaitGroup
+	release := make(chan struct{})
+	handler := httptraffik.New(limit, httptraffik.CountOnly(func(status int) bool { return status == http.StatusUnauthorized }))(
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				running.Done()
+				<-release
+				return
+			}
+			w.WriteHeader(http.StatusUnauthorized)
+		}))
+	ask := func(path string) int {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, nil))
+		return answer.Code
+	}
+	running.Add(99)
+	for range 99 {
+		ended.Go(func() { ask("/slow") })
+	}
+	running.Wait()
+	clock.Advance(time.Minute)
+	failed := 0
+	for range 100 {
+		if ask("/") == http.StatusUnauthorized {
+			failed++
+		}
+	}
+	close(release)
+	ended.Wait()
+	for range 100 {
+		if ask("/") == http.StatusUnauthorized {
+			failed++
+		}
+	}
+	if failed != 100 {
+		t.Errorf("%d logins failed in one instant, want the burst of 100", failed)
+	}
 }
