@@ -141,16 +141,18 @@ func FuzzDecide(f *testing.F) {
 		for i := range bytes {
 			bytes[i] = byte(i*which + i + 1)
 		}
-		f.Add(uint8(which), true, bytes, int64(1), now, int64(0), int64(5), int64(60_000_000), false, uint8(which))
-		f.Add(uint8(which), false, bytes, int64(1), now, int64(0), int64(5), int64(60_000_000), false, uint8(which))
+		f.Add(uint8(which), true, bytes, int64(1), now, int64(0), int64(0), int64(0), int64(5), int64(60_000_000), false, uint8(which))
+		f.Add(uint8(which), false, bytes, int64(1), now, int64(0), int64(0), int64(0), int64(5), int64(60_000_000), false, uint8(which))
 	}
-	f.Fuzz(func(t *testing.T, which uint8, shaped bool, state []byte, cost, now, takenAt, limit, period int64, force bool, class uint8) {
+	f.Fuzz(func(t *testing.T, which uint8, shaped bool, state []byte, cost, now, takenAt, freeAt, delay, limit, period int64, force bool, class uint8) {
 		subject := allFuzzed[int(which)%len(allFuzzed)]
 		d := traffik.Draw{
 			Rate:    traffik.Per(within(limit, 1, maxUnits), time.Duration(within(period, 1, maxUnits))*time.Microsecond),
 			Cost:    traffik.ClampCost(cost),
 			Now:     traffik.Instant(within(now, 0, maxUnits)),
 			TakenAt: traffik.Instant(within(takenAt, 0, maxUnits)),
+			FreeAt:  traffik.Instant(within(freeAt, 0, maxUnits)),
+			Delay:   time.Duration(within(delay, 0, maxUnits)) * time.Microsecond,
 			Force:   force,
 			Class:   []string{"", advanced.Low, advanced.High, advanced.Critical, "pro"}[class%5],
 		}
