@@ -56,7 +56,8 @@ type Backend interface {
 	// Peek gives the answers that Take would give and writes nothing.
 	Peek(ctx context.Context, ops []Op, out []Decision) error
 
-	// Reset forgets keys: each is untouched from then on.
+	// Reset forgets keys: each is untouched from then on. States hold no trace of it: a
+	// refund of a draw made before may lower what was drawn since, never below zero.
 	Reset(ctx context.Context, keys ...Key) error
 
 	// Close frees what the backend itself made, never a client handed to it.

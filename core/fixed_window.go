@@ -10,6 +10,8 @@ import (
 // at each multiple of the period since 1970, UTC. It is the default strategy,
 // the cheapest one, and the one whose "resets at" is easiest to explain.
 //
+// A refund restores a draw until the end of its window.
+//
 // State: the time of the last write and the count, 17 bytes. A call costs two
 // divisions. Bound: the limit in each window, so up to twice the limit in a
 // period laid across a boundary; take [SlidingWindowCounter] or [TokenBucket]

@@ -263,7 +263,8 @@ func (s GateSubject) Stat(ctx context.Context) (Verdict, error) {
 }
 
 // Reset forgets what was counted, throttle by throttle. It stops at the first
-// error.
+// error. As with [Subject.Reset], a later refund of a draw made before it may lower what
+// was drawn since, never below zero.
 func (s GateSubject) Reset(ctx context.Context) error {
 	throttles := s.gate.members()
 	if len(throttles) == 0 {

@@ -7,6 +7,8 @@ import "github.com/traffik-go/traffik/core/internal/count"
 // tolerance that Burst grants. With the default Burst of 1 there is none, and
 // 100 per minute means one every 600 ms.
 //
+// A refund restores what [TokenBucket] would.
+//
 // State: 33 bytes. Bound: Burst + floor(length*limit/period) units in any
 // interval. In exact arithmetic it admits the same as a [TokenBucket] of equal
 // Burst; the theoretical arrival time is Now + ResetAfter. Source: ITU-T I.371

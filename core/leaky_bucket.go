@@ -5,6 +5,8 @@ import "github.com/traffik-go/traffik/core/internal/count"
 // LeakyBucket is a meter: each draw fills the bucket, which leaks at the rate,
 // and a draw that would make it overflow is denied.
 //
+// A refund restores what [TokenBucket] would.
+//
 // State: 33 bytes. Bound: Capacity + floor(length*limit/period) units in any
 // interval. It admits the same as a [TokenBucket] whose Burst is Capacity and
 // differs in how it is described: by its fill level. Source: Turner, "New

@@ -8,7 +8,8 @@ import (
 )
 
 // Refund gives back all that v has charged, for a request whose outcome is not
-// to count, with one call of each backend. Results that charged nothing, and those
+// to count, with one call of each backend. What comes back is what each draw still
+// holds, as with [Throttle.Refund]. Results that charged nothing, and those
 // that repeat an outer use (see [Limiter]), are left alone. Like [Throttle.Refund]
 // it runs on a context detached from ctx's end, with a bound of five seconds in all.
 // What was given back is Uncharged from then on: a second call does nothing, and a

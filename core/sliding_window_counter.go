@@ -9,6 +9,8 @@ import (
 // SlidingWindowCounter smooths [FixedWindow]: it counts the current window and,
 // of the window before, the share that a window ending now still overlaps.
 //
+// A refund restores a draw until the end of the window after its own.
+//
 // State: the time of the last write, both counts and the period, 33 bytes. A
 // call costs three divisions. Bound: the limit in each aligned window, and up
 // to 2*limit - ceil(limit/period in µs) in a period laid across a boundary: an

@@ -11,6 +11,8 @@ import (
 // any period, wherever it begins: the strictest strategy and the only one whose
 // state grows with the limit.
 //
+// A refund restores a draw for one period after it.
+//
 // State: 16 bytes for each instant at which something was drawn within the last
 // period, MaxEntries instants at most, or one more once they are rounded. A call
 // reads all of them. Bound: the limit in any interval shorter than a period, or of exactly

@@ -9,13 +9,16 @@ package traffik
 // package checks what can be checked without knowing the bound, for a strategy
 // of your own too:
 //
-//  1. What is admitted less what is given back stays inside the documented
-//     bound. Forced charges are not admissions.
+//  1. What is admitted less what is refunded of it stays inside the documented
+//     bound. Forced charges are not admissions. A refund restores only what its draw
+//     still holds; in a bucket it moves the units of younger draws forward, which may
+//     restore as many too many when they are refunded later.
 //  2. RetryAfter is exact: at that instant the same draw is admitted, one
 //     microsecond earlier it is not.
 //  3. Remaining units are admitted at the same instant, one more is not.
 //  4. A denied draw changes no later answer.
-//  5. Giving back is the inverse of the draw at the same instant.
+//  5. A refund is the inverse of the draw at the same instant, takes no count below zero
+//     and has no effect on what has expired. A queue refunds what waits, not what started.
 //  6. From ResetAfter on answers equal those of a fresh key, and not before.
 //  7. A clock that stands still or steps back hands out no more, as long as the
 //     state is kept: one that is gone, with the last unit given back or at its
@@ -42,7 +45,7 @@ type Strategy interface {
 	//   - 0, or denied: nothing, which leaves the store as it is, or the healed
 	//     state (one whose time lay ahead of the clock), which is stored even
 	//     when the whole Take is denied;
-	//   - below 0: the next state, unchanged if the gift had no effect; nothing
+	//   - below 0: the next state, unchanged if the refund had no effect; nothing
 	//     means that the key is untouched again and may be deleted.
 	Decide(dst, state []byte, d *Draw) (next []byte, dec Decision)
 }

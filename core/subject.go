@@ -75,7 +75,8 @@ func (s Subject) Stat(ctx context.Context) (res Result, err error) {
 // Reset forgets what was counted for the identity that [Throttle.Key] was given or that
 // the request of [Throttle.For] has; of an exempt request nothing was. A plain key has to be
 // the whole identity, such as "value.user:alice", which [Result.Identity] tells and
-// [IdentityOf] builds: one that was never counted is reset without an error.
+// [IdentityOf] builds: one that was never counted is reset without an error. A later refund
+// of a draw made before the reset may lower what was drawn since, never below zero.
 //
 // It waits for the store for five seconds at most. An error wraps [ErrBackend] if the store
 // failed or was too slow, [ErrIdentity] if the identifier failed, or [ErrUsage], or is the cause

@@ -147,7 +147,8 @@ func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request
 func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id: identity} }
 
 // Refund gives n of the units back that res took, on the backend, key and rate
-// it took them under, whatever has been changed since. A result that took none,
+// it took them under, whatever has been changed since. What comes back is what the
+// draw still holds: nothing that has expired, leaked or, in a queue, started. A result that took none,
 // as one that repeats an outer use (see [Limiter]), or whose units
 // [Verdict.Refund] has given back, is left alone; of a plain key that is known only to
 // results read after that. A Result does not remember what was refunded: see to it

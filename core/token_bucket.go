@@ -9,6 +9,9 @@ import (
 // TokenBucket admits bursts: a bucket of Burst tokens refills at the rate, and
 // a draw takes as many tokens as it costs.
 //
+// A refund restores what has not leaked of its draw; units leak in the order in which
+// they were drawn. See [Draw.FreeAt].
+//
 // State: 33 bytes. Bound: Burst + floor(length*limit/period) units in any
 // interval. It is the linear kernel with capacity Burst; see Turner, "New
 // directions in communications", IEEE Communications Magazine 24(10), 1986.

@@ -11,6 +11,8 @@ import (
 // -MaxDebt: a caller may overdraw, and then waits until the refill has repaid
 // enough of it.
 //
+// A refund restores what [TokenBucket] would.
+//
 // State: 33 bytes. Bound: Burst + MaxDebt + floor(length*limit/period) units in
 // any interval. It is the linear kernel with capacity Burst + MaxDebt, which is
 // what Decision.Limit and Remaining tell; Describe tells the tokens.

@@ -231,7 +231,7 @@ func TestPromise10LateRefundsAcrossRates(t *testing.T) {
 	})
 }
 
-// The sums of the issue that a late refund once broke, on every bucket.
+// Half of a bucket, refunded once it has leaked, lifts nothing above the burst.
 func TestRefundOfWhatHasLeaked(t *testing.T) {
 	t.Parallel()
 	rate := traffik.Per(100, time.Minute)
