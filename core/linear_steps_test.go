@@ -100,6 +100,12 @@ func TestLinearRefunds(t *testing.T) {
 		{at: 4 * s, cost: -1, takenAt: 9 * s, remaining: 2, reset: 3 * s},
 		{at: 4*s + 1, cost: -9, remaining: 5},
 	})
+	// Behind others a draw holds all of its units until theirs have leaked.
+	runSteps(t, TokenBucket{Burst: 9}, Per(1, time.Second), []takeStep{
+		{at: 0, cost: 5, remaining: 4, reset: 5 * s},
+		{at: 0, cost: 4, remaining: 0, reset: 9 * s},
+		{at: 5 * s, cost: -4, of: 2, remaining: 9},
+	})
 	// A forced charge above the capacity is refunded in full at its instant.
 	runSteps(t, TokenBucket{Burst: 5}, Per(1, time.Second), []takeStep{
 		{at: 0, cost: 50, force: true, remaining: 0, reset: 50 * s},

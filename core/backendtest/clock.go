@@ -43,7 +43,14 @@ func testLateRefund(h *harness) {
 		h.take(refund)
 		h.wantLeft(draw, 25)
 
-		h.setNow(epoch.Add(2 * time.Minute))
+		h.setNow(epoch.Add(time.Minute)) // of 75 units 45 s ago none is left
+		h.take(draw)
+		behind := h.take(draw)[0] // holds all of its units until those before it have leaked
+		h.setNow(epoch.Add(90 * time.Second))
+		h.take(traffik.RefundOp(draw, &behind, 50))
+		h.wantLeft(draw, 100)
+
+		h.setNow(epoch.Add(3 * time.Minute))
 		first = h.take(draw)[0]
 		h.setNow(first.FreeAt())
 		rest.Draw.Cost = 100
