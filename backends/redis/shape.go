@@ -34,7 +34,7 @@ type shape struct {
 	// arguments are up to the family. Of a bucket: its capacity and, for a refund, when
 	// its draw left the key free and when its turn comes.
 	arguments [ownArguments]float64
-	capacity      int64 // Decision.Limit; follows from the others
+	capacity  int64 // Decision.Limit; follows from the others
 }
 
 // defaultLogEntries is that of traffik.SlidingWindowLog.
@@ -66,7 +66,7 @@ func (b *Backend) shapeOf(op *traffik.Op) (s shape, ok bool) {
 	case traffik.TokenBucket:
 		s.bucket(&op.Draw, or(strategy.Burst, rate.Limit()))
 	case traffik.TokenBucketWithDebt:
-		s.bucket(&op.Draw, min(or(strategy.Burst, rate.Limit()), traffik.MaxUnits-strategy.MaxDebt) + strategy.MaxDebt)
+		s.bucket(&op.Draw, min(or(strategy.Burst, rate.Limit()), traffik.MaxUnits-strategy.MaxDebt)+strategy.MaxDebt)
 	case traffik.LeakyBucket:
 		s.bucket(&op.Draw, or(strategy.Capacity, rate.Limit()))
 	case traffik.LeakyBucketWithQueue:
