@@ -87,6 +87,22 @@ var faults = map[string]struct {
 			return m.Take(ctx, ops, out)
 		}}
 	}},
+	"ignores FreeAt": {"LateRefund", func(m traffik.Backend) traffik.Backend {
+		return broken{Backend: m, take: func(m traffik.Backend, ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
+			for i := range ops {
+				ops[i].Draw.FreeAt = 0
+			}
+			return m.Take(ctx, ops, out)
+		}}
+	}},
+	"ignores Delay": {"QueueRefund", func(m traffik.Backend) traffik.Backend {
+		return broken{Backend: m, take: func(m traffik.Backend, ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
+			for i := range ops {
+				ops[i].Draw.Delay = 0
+			}
+			return m.Take(ctx, ops, out)
+		}}
+	}},
 	"drops heal": {"HealedStateIsStored", func(m traffik.Backend) traffik.Backend {
 		return broken{Backend: m, take: func(m traffik.Backend, ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
 			if err := m.Peek(ctx, ops, out); err != nil {
