@@ -50,7 +50,7 @@ type shard struct {
 
 	// Keeps the locks of two shards off one cache line, and what a hit needs of a
 	// shard, its first five words, on one: the size is a multiple of 64.
-	_ [88]byte
+	_ [80]byte
 }
 
 // slot is a place of the table, free when e is nil. The hash stands beside the
