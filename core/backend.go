@@ -33,7 +33,9 @@ type Op struct {
 
 // Backend keeps the score. All methods are safe for concurrent use, keep none
 // of the slices handed to them after they return, also when ctx ended early,
-// and set Draw.Now of the ops from one reading of their clock per call.
+// and set Draw.Now of the ops from one reading of their clock per call. A store
+// without a clock of its own may decide a key at the latest time that any of its
+// writers saw instead, and says how far that lies ahead in [Decision.Ahead].
 //
 // Being over the limit is a [Decision], never an error. An error means that
 // the store failed and that nothing is known. Errors wrap [ErrBackend] or one
@@ -68,7 +70,7 @@ type Backend interface {
 
 // StateReader is an optional power of a [Backend]: the stored states of keys,
 // nil for an untouched one, appended to dst in the order of keys and owned by
-// the caller, with the backend's reading of its clock.
+// the caller, with the time at which a draw on them would be decided.
 type StateReader interface {
 	ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]byte, Instant, error)
 }

@@ -12,17 +12,17 @@ type Change struct {
 	State []byte
 }
 
-// DecideAll decides the ops of one Take or Peek at now over the states read for
-// them, nil for an untouched key, as the contract of [Backend] asks: answers
-// into out, and into changes what has to be stored, all of it or nothing. It
-// sets Draw.Now of the ops. Stores that read, decide in Go and write back with a
+// DecideAll decides the ops of one Take or Peek over the states read for them, nil
+// for an untouched key, as the contract of [Backend] asks: answers into out, and
+// into changes what has to be stored, all of it or nothing. It decides each op at
+// its Draw.Now, which the store has set before and DecideAll brings into the range
+// of an [Instant]. Stores that read, decide in Go and write back with a
 // compare-and-set are made of it; ops were checked by [CheckOps]. The slices have
 // the length of ops.
-func DecideAll(now Instant, ops []Op, states [][]byte, out []Decision, changes []Change) {
+func DecideAll(ops []Op, states [][]byte, out []Decision, changes []Change) {
 	stopped := false
-	now = now.Add(0) // within what an Instant may be
 	for i := range ops {
-		ops[i].Draw.Now = now
+		ops[i].Draw.Now = ops[i].Draw.Now.Add(0)
 		draw := ops[i].Draw
 		changes[i].decide(&ops[i], states[i], &draw, &out[i])
 		stopped = stopped || !out[i].Allowed && !ops[i].Advisory

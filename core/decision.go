@@ -18,7 +18,8 @@ type Draw struct {
 	// taking, less than 0 refunds (see [RefundOp]). It lies in [-2^53, 2^53+2] (see
 	// [ClampCost]); a cost above 2^53 is [Never] for every strategy.
 	Cost int64
-	// Now is set by the backend, from one reading of its clock per call.
+	// Now is set by the backend, from one reading of its clock per call; see
+	// [Decision.Ahead] for those that decide a key at a later time.
 	Now Instant
 	// TakenAt matters to refunds (Cost < 0) only: the [Decision.At] of the draw
 	// that is refunded. 0, or an instant later than Now, means Now.

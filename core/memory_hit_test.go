@@ -117,9 +117,9 @@ func traceGateOnMemory(t *testing.T, rnd *rand.Rand) {
 		}
 		cost, peek := int64(1+rnd.IntN(4)), rnd.IntN(4) == 0
 		for i := range ops {
-			ops[i].Draw.Cost = cost
+			ops[i].Draw.Cost, ops[i].Draw.Now = cost, clock.Now()
 		}
-		DecideAll(clock.Now(), ops, states, want, changes)
+		DecideAll(ops, states, want, changes)
 		subject := gate.Key("k")
 		call := subject.HitN
 		if peek {

@@ -13,16 +13,23 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Backend keeps the score in Memcached. Create it with [New]. It is safe for
-// concurrent use; its methods block for the time of their round trips, at most
-// the bound of [WithTimeout] and until ctx ends.
+// Backend stores counters in Memcached. Create it with [New] and call Close when you
+// are done with it. It is safe for concurrent use. Its methods block for the time of
+// their round trips, and return when ctx ends or the bound of [WithTimeout] has passed,
+// whichever comes first, also while a server hangs.
 //
 // Methods of a nil or zero Backend, and calls with a nil context, return an error wrapping
-// [traffik.ErrUsage]. Other errors wrap [traffik.ErrBackend], [traffik.ErrContention] when other
-// processes changed a key each time it was to be written, or so many callers of
-// this one work on it that the time was over before the turn came, or the cause of ctx's
-// end. A Take that returns an error because its ctx or its time ended gives back
-// what it has charged, after it returned if need be.
+// [traffik.ErrUsage]. Other errors wrap [traffik.ErrBackend] when a server failed or did
+// not answer within the bound; [traffik.ErrContention] when other processes changed a key
+// each time it was to be written, or so many callers of this process work on it that the
+// bound passed before the turn came; [traffik.ErrClosed] after Close; or the cause of ctx's end. A Take that
+// returns an error because its ctx ended or the bound passed refunds what it has charged,
+// after it returned if need be.
+//
+// Each key has one time for all servers: the latest that any of them wrote it at. A
+// draw is decided at that time or at the caller's own, whichever is later, and
+// [traffik.Decision.Ahead] tells the difference. RetryAfter and ResetAfter count from
+// the caller's own time. See [WithMaxSkew].
 type Backend struct {
 	client     *memcache.Client
 	clock      traffik.Clock
@@ -31,6 +38,7 @@ type Backend struct {
 	late       error // what calls end with after timeout
 	crowded    error // the same, of calls that had no turn at a key until then
 	maxSkew    time.Duration
+	clocks     clockWarner
 	maxState   int
 	locks      keyLocks
 	generation generation
@@ -75,7 +83,8 @@ func New(client *memcache.Client, opts ...Option) (*Backend, error) {
 		timeout:    c.timeout,
 		late:       fmt.Errorf("%w: memcached: no answer within %v", traffik.ErrBackend, c.timeout),
 		crowded:    fmt.Errorf("%w: memcached: no turn at the key within %v", traffik.ErrContention, c.timeout),
-		maxSkew:    c.maxSkew,
+		maxSkew:    c.maxSkew.Truncate(time.Microsecond),
+		clocks:     clockWarner{logger: c.logger},
 		maxState:   c.maxItemBytes - itemOverheadBytes,
 		generation: generation{key: generationKey(c.namespace)},
 	}, nil
@@ -108,12 +117,15 @@ func (b *Backend) draw(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 	}
 	for i := range ops {
 		ops[i].Draw.Now = t.ops[i].Draw.Now
+		out[i] = t.told(i)
 	}
-	copy(out, t.out)
 	return nil
 }
 
-// Reset implements [traffik.Backend], one round trip for each key.
+// Reset implements [traffik.Backend], in one round trip for each key. It forgets the
+// key's time too: the next draw is decided at its caller's own. So it also frees a key
+// whose time a clock that ran ahead has moved on. It stops at the first key that fails;
+// the error is that of any other call, and the keys before it are reset.
 func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	if err := b.misused(ctx); err != nil {
 		return err
@@ -133,8 +145,9 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 }
 
 // ResetNamespace implements [traffik.NamespaceResetter] by writing a new
-// generation number: every item of an older one is as if it were not there. Of
-// items that are never drawn on again Memcached frees itself in time.
+// generation number: every item of an older one is as if it were not there, its time
+// included. Memcached frees items that are never drawn on again when they expire. Errors
+// are those of any other call; after one it is not known whether the namespace was reset.
 func (b *Backend) ResetNamespace(ctx context.Context) error {
 	if err := b.misused(ctx); err != nil {
 		return err
@@ -142,7 +155,9 @@ func (b *Backend) ResetNamespace(ctx context.Context) error {
 	return b.do(ctx, b.nextGeneration, nil)
 }
 
-// ReadStates implements [traffik.StateReader], in one round trip.
+// ReadStates implements [traffik.StateReader], in one round trip. The instant is this
+// server's own time or the latest time of the keys, whichever is later. Errors are those
+// of any other call.
 func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
 	if err := b.misused(ctx); err != nil {
 		return dst, 0, err
@@ -153,10 +168,12 @@ func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]by
 	if err != nil {
 		return dst, 0, err
 	}
+	now := b.clock.Now().Add(0) // within what an Instant may be
 	for i := range entries {
 		dst = append(dst, slices.Clone(entries[i].state))
+		now = max(now, entries[i].stamp)
 	}
-	return dst, b.clock.Now().Add(0), nil // within what an Instant may be
+	return dst, now, nil
 }
 
 // MaxStateBytes implements [traffik.StateBounder]; see [WithMaxItemBytes].
@@ -167,9 +184,16 @@ func (b *Backend) MaxStateBytes() int {
 	return b.maxState
 }
 
-// Close implements [traffik.Backend]. It waits for what callers that left early
-// still have under way: a request, which the client's Timeout bounds, and giving
-// back what they were charged, some seconds at most. The client stays open.
+// Close implements [traffik.Backend]. No call begins after it, and it returns when
+// those under way have ended, and with them every goroutine of the backend. It waits
+// until their servers have answered. While a server hangs that takes at most:
+//
+//   - the bound of [WithTimeout] and one request, to which the client gives its Timeout
+//     for connecting and again for the answer;
+//   - five seconds and one more request where what a caller was charged who left, or
+//     was told an error, is refunded.
+//
+// The client stays open.
 func (b *Backend) Close() error {
 	if b == nil || b.client == nil {
 		return errUnmade

@@ -6,50 +6,58 @@ import (
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
+
+	traffik "github.com/traffik-go/traffik/core"
 )
 
-// An item's value is a tag byte, the generation in which it was written, 8 bytes
-// little-endian, and the strategy's state. A value that is none reads as an
-// untouched key and is replaced by the next draw.
+// An item's value is a tag byte, the generation in which it was written, its stamp,
+// both 8 bytes little-endian, and the strategy's state. The stamp is the latest time,
+// by any server's clock, at which the key was written. A value with another tag, such
+// as that of an earlier layout, or out of range reads as an untouched key and is
+// replaced by the next draw.
 const (
-	itemTag         = 'T'
-	itemHeaderBytes = 1 + 8
+	itemTag         = 'U'
+	itemHeaderBytes = 1 + 8 + 8
 	// itemOverheadBytes is what Memcached's limit counts besides the state: our
 	// header, a key of 250 bytes and its own header of some 60 bytes, the rest
 	// to be safe.
-	itemOverheadBytes = itemHeaderBytes + 250 + 253
+	itemOverheadBytes = itemHeaderBytes + 250 + 245
 )
 
 // entry is one key as it was read.
 type entry struct {
-	item  *memcache.Item // nil if there is none
-	stamp uint64         // the generation to write it under
-	state []byte         // nil for an untouched key
+	item       *memcache.Item  // nil if there is none
+	generation uint64          // to write it under
+	stamp      traffik.Instant // it is decided at this time at the earliest
+	state      []byte          // nil for an untouched key
 }
 
 // entryOf reads item as of generation.
 func entryOf(item *memcache.Item, generation uint64) entry {
-	e := entry{item: item, stamp: generation}
+	e := entry{item: item, generation: generation}
 	if item == nil || len(item.Value) < itemHeaderBytes || item.Value[0] != itemTag {
 		return e
 	}
-	// A stamp ahead of the generation means that the number was lost, with the
-	// server or the memory that held it: what was reset before may count again,
-	// but nobody gets a fresh quota.
-	if stamp := binary.LittleEndian.Uint64(item.Value[1:]); stamp >= generation {
-		e.stamp = stamp
-		if len(item.Value) > itemHeaderBytes {
-			e.state = item.Value[itemHeaderBytes:]
-		}
+	written, stamp := binary.LittleEndian.Uint64(item.Value[1:]), binary.LittleEndian.Uint64(item.Value[9:])
+	// A reset of the namespace forgets the stamp with the state. An item of a later
+	// generation means that the number was lost, with the server or the memory that
+	// held it: what was reset before may count again, but nobody gets a fresh quota.
+	if written < generation || stamp > traffik.MaxUnits {
+		return e
+	}
+	e.generation, e.stamp = written, traffik.Instant(stamp)
+	if len(item.Value) > itemHeaderBytes {
+		e.state = item.Value[itemHeaderBytes:]
 	}
 	return e
 }
 
-// value is what to store for a state.
-func (e *entry) value(state []byte) []byte {
+// value is what to store for a state written at stamp.
+func (e *entry) value(stamp traffik.Instant, state []byte) []byte {
 	value := make([]byte, 0, itemHeaderBytes+len(state))
 	value = append(value, itemTag)
-	value = binary.LittleEndian.AppendUint64(value, e.stamp)
+	value = binary.LittleEndian.AppendUint64(value, e.generation)
+	value = binary.LittleEndian.AppendUint64(value, uint64(stamp)) // not below 0, as every Draw.Now
 	return append(value, state...)
 }
 
@@ -59,17 +67,21 @@ const (
 	longestRelative = 30 * 24 * 60 * 60
 	// never is what Memcached takes for no expiry at all.
 	never = 0
-	// atOnce makes an item that is gone as soon as it is stored: a delete that
-	// compares.
-	atOnce = -1
+	// spare is added to each time to live, in seconds. Memcached's clock ticks in
+	// seconds, so an item may go up to a second before its number says.
+	spare = 2
+	// goneAfter is how long after the time that it was to be kept an item is gone
+	// at the latest: the spare seconds, and one for rounding up.
+	goneAfter = (spare + 1) * time.Second
 )
 
-// expiration is how Memcached is told to keep an item for at least d, at the
-// time unix by the wall clock. Its clock ticks in seconds, so an item may go up
-// to a second before its number says.
+// expiration is how Memcached is told to keep an item for d and the spare seconds, at
+// the time unix by the wall clock.
 func expiration(d time.Duration, unix int64) int32 {
-	const second = int64(time.Second)
-	seconds := max(0, int64(d))/second + 2 // rounded up, and the tick
+	seconds := spare + max(0, int64(d/time.Second))
+	if d%time.Second > 0 {
+		seconds++
+	}
 	if seconds <= longestRelative {
 		return int32(seconds)
 	}

@@ -2,6 +2,7 @@ package traffikmemcached
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
@@ -12,9 +13,10 @@ const (
 	// defaultTimeout leaves room for some retries of a client with its default
 	// Timeout of 500 ms for each request.
 	defaultTimeout = 2 * time.Second
-	// defaultMaxSkew is far beyond what servers that keep time by NTP come to,
-	// and costs memory for a minute more for each key.
+	// defaultMaxSkew is far beyond the differences between servers that keep time by
+	// NTP, and costs memory for a minute more for each key.
 	defaultMaxSkew = time.Minute
+	longestSkew    = 24 * time.Hour
 	// defaultMaxItemBytes is Memcached's own default, its option -I.
 	defaultMaxItemBytes = 1 << 20
 	minItemBytes        = 1 << 10
@@ -31,6 +33,7 @@ type config struct {
 	maxSkew      time.Duration
 	maxItemBytes int
 	clock        traffik.Clock
+	logger       *slog.Logger
 	errs         []error
 }
 
@@ -66,16 +69,32 @@ func WithTimeout(timeout time.Duration) Option {
 	})
 }
 
-// WithMaxSkew tells how far apart the clocks of the application's servers may
-// be, 0 or more; the default is a minute. Items are kept that much longer than they are
-// needed by the clock that wrote them: as long as they are there, clocks that
-// differ hand out nothing twice.
+// WithMaxSkew sets how far apart the clocks of the application's servers may be, from
+// 0 to 24 hours; the default is a minute. Clocks that differ by that much at most admit
+// what one clock would, and what it would in the time by which they differ.
+//
+// Items are kept that much longer than the clock that wrote them needs them, so that one
+// that is behind finds them. A larger difference is logged, see [WithLogger]: each time
+// an item expires, a server whose clock is further behind may admit up to a limit more.
 func WithMaxSkew(skew time.Duration) Option {
 	return optionFunc(func(c *config) {
-		if skew < 0 {
-			c.refuse("WithMaxSkew(%v); accepted is 0 or more", skew)
+		if skew < 0 || skew > longestSkew {
+			c.refuse("WithMaxSkew(%v); accepted is 0 to 24 hours", skew)
 		}
 		c.maxSkew = skew
+	})
+}
+
+// WithLogger sets where the backend logs, at most once a minute, that clocks differ by
+// more than [WithMaxSkew] allows. The record names the cure. The default is
+// [slog.Default] as it stands when a record is written; a logger over
+// [slog.DiscardHandler] silences it. A nil logger is a configuration error.
+func WithLogger(logger *slog.Logger) Option {
+	return optionFunc(func(c *config) {
+		if logger == nil {
+			c.refuse("WithLogger(nil); give a logger; one over slog.DiscardHandler is silent")
+		}
+		c.logger = logger
 	})
 }
 

@@ -23,6 +23,8 @@ func TestWrongConfiguration(t *testing.T) {
 		`WithNamespace("nnnn`:    WithNamespace(strings.Repeat("n", 65)),
 		"WithTimeout(0s)":        WithTimeout(0),
 		"WithMaxSkew(-1s)":       WithMaxSkew(-time.Second),
+		"WithMaxSkew(24h0m0.000": WithMaxSkew(24*time.Hour + 1),
+		"WithLogger(nil)":        WithLogger(nil),
 		"WithMaxItemBytes(1023)": WithMaxItemBytes(1023),
 		"WithClock(nil)":         WithClock(nil),
 	} {
@@ -34,7 +36,14 @@ func TestWrongConfiguration(t *testing.T) {
 	if _, err := New(nil, WithTimeout(0)); err == nil || !strings.Contains(err.Error(), "client is nil") || !strings.Contains(err.Error(), "WithTimeout") {
 		t.Errorf("no client and no timeout: %v, want both", err)
 	}
-	if _, err := New(client, WithNamespace(strings.Repeat("n", 64)), WithMaxItemBytes(1024), WithMaxSkew(0)); err != nil {
-		t.Error(err)
+	for _, skew := range []time.Duration{0, 24 * time.Hour} {
+		b, err := New(client, WithNamespace(strings.Repeat("n", 64)), WithMaxItemBytes(1024), WithMaxSkew(skew))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// undoTimeout bounds giving back what was charged. It does not depend on the
-// caller, who may be gone.
+// undoTimeout bounds refunding what was charged, besides the request that is under
+// way then. It does not depend on the caller, who may be gone.
 const undoTimeout = 5 * time.Second
 
 // errConflict says that an item was changed, or went, after it had been read.
@@ -24,7 +24,8 @@ var errConflict = errors.New("changed by another process")
 // left, and what is known of their items.
 type take struct {
 	b       *Backend
-	ops     []traffik.Op
+	own     traffik.Instant // this server's reading of its clock
+	ops     []traffik.Op    // each at its item's time, see decideRead
 	names   []string
 	entries []entry
 	states  [][]byte
@@ -56,8 +57,8 @@ func (b *Backend) newTake(ops []traffik.Op) *take {
 func (t *take) look(ctx context.Context) error { return t.decide(ctx) }
 
 // run decides, and writes all that was decided or, in the end, nothing. Where
-// others are at work on a key it looks before it queues up: denials of a flood
-// write nothing, and don't wait for each other.
+// others are at work on a key it looks before it queues up: denials write nothing,
+// and don't wait for each other.
 func (t *take) run(ctx context.Context) error {
 	unlock, free := t.b.locks.tryLock(t.names)
 	if !free {
@@ -76,7 +77,7 @@ func (t *take) run(ctx context.Context) error {
 	done := false
 	defer func() {
 		if !done { // also when a strategy panics
-			t.giveBack()
+			t.giveBackNow()
 		}
 	}()
 	err := attempt(ctx, func() error {
@@ -110,19 +111,63 @@ func (t *take) lookAhead(ctx context.Context) (changes bool, err error) {
 	return slices.ContainsFunc(t.changes, func(c traffik.Change) bool { return c.Write || c.Delete }), nil
 }
 
-// decide reads all items at once and decides at one reading of the clock.
+// decide reads all items at once, and the clock, and decides.
 func (t *take) decide(ctx context.Context) error {
 	if len(t.ops) == 0 {
 		return nil
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err := t.b.fetch(ctx, t.names, t.entries); err != nil {
 		return err
 	}
-	for i := range t.entries {
-		t.states[i] = t.entries[i].state
-	}
-	traffik.DecideAll(t.b.clock.Now(), t.ops, t.states, t.out, t.changes)
+	t.own = t.b.clock.Now().Add(0) // within what an Instant may be
+	t.decideRead(ctx, 0, len(t.ops))
 	return nil
+}
+
+// decideRead decides the ops from first up to end over their entries, each at its item's
+// time: the clock's, or the stamp if that is later, by however much. So one key's time
+// never goes back, and no server's clock counts as time that passed for another. What
+// is decided to be written takes units or gives them back. Nothing is ever repaired:
+// no state lies ahead of its stamp.
+func (t *take) decideRead(ctx context.Context, first, end int) {
+	for i := first; i < end; i++ {
+		t.states[i] = t.entries[i].state
+		t.ops[i].Draw.Now = max(t.own, t.entries[i].stamp)
+		t.b.watchClocks(ctx, &t.ops[i], t.own)
+	}
+	traffik.DecideAll(t.ops[first:end], t.states[first:end], t.out[first:end], t.changes[first:end])
+	denied := t.denied()
+	for i := first; i < end; i++ {
+		if c := &t.changes[i]; denied || !t.out[i].Allowed || t.ops[i].Draw.Cost == 0 {
+			c.Write, c.Delete = false, false
+		}
+	}
+}
+
+// told is the answer to ops[i] as of the caller's present: the waits count from this
+// server's own time, which may lie before the item's.
+func (t *take) told(i int) traffik.Decision {
+	dec := t.out[i]
+	gap := t.ops[i].Draw.Now.Sub(t.own)
+	if gap <= 0 {
+		return dec
+	}
+	if dec.RetryAfter > 0 && dec.RetryAfter != traffik.Never {
+		// The item is gone by then, whoever's clock it was that ran ahead.
+		gone := after(dec.ResetAfter, t.b.maxSkew+goneAfter)
+		dec.RetryAfter = min(after(dec.RetryAfter, gap), max(dec.RetryAfter, gone))
+	}
+	dec.ResetAfter, dec.Ahead = after(dec.ResetAfter, gap), gap
+	return dec
+}
+
+// after is d and then more, stopping at 2^53 µs as all waits do.
+func after(d, more time.Duration) time.Duration {
+	const longest = traffik.MaxUnits * time.Microsecond
+	return min(d, longest-min(more, longest)) + min(more, longest)
 }
 
 // drawFirm writes the draws that another process's can make impossible: in
@@ -136,7 +181,7 @@ func (t *take) drawFirm(ctx context.Context) error {
 			continue
 		}
 		if err := t.write(ctx, i); err != nil {
-			t.giveBack() // what follows may begin anew
+			t.giveBackNow() // what follows may begin anew
 			return err
 		}
 		t.charged[i] = true
@@ -145,11 +190,11 @@ func (t *take) drawFirm(ctx context.Context) error {
 }
 
 // writeRest writes what nobody can make impossible, so that it is written once
-// and never taken back: charges by force, gifts, healed states, and advisory
-// draws, which may turn into denials.
+// and never taken back: charges by force, refunds, and advisory draws, which may turn
+// into denials.
 func (t *take) writeRest(ctx context.Context) error {
 	for i := range t.ops {
-		if t.firm(i) && !t.denied() {
+		if t.firm(i) {
 			continue
 		}
 		if err := t.writeOne(ctx, i); err != nil {
@@ -163,14 +208,12 @@ func (t *take) writeRest(ctx context.Context) error {
 func (t *take) writeOne(ctx context.Context, i int) error {
 	return attempt(ctx, func() error {
 		err := t.write(ctx, i)
-		switch takes := t.takes(i); {
-		case err == nil:
-			t.charged[i] = takes && t.ops[i].Draw.Cost > 0
+		if err == nil {
+			t.charged[i] = t.changes[i].Write && t.ops[i].Draw.Cost > 0
 			return nil
-		case !errors.Is(err, errConflict):
+		}
+		if !errors.Is(err, errConflict) {
 			return err
-		case !takes:
-			return nil // who changed the item healed it too
 		}
 		if err := t.redecide(ctx, i); err != nil {
 			return err
@@ -179,13 +222,12 @@ func (t *take) writeOne(ctx context.Context, i int) error {
 	})
 }
 
-// redecide reads and decides one op again, at the reading of before.
+// redecide reads and decides one op again, at the clock's reading of before.
 func (t *take) redecide(ctx context.Context, i int) error {
 	if err := t.b.fetch(ctx, t.names[i:i+1], t.entries[i:i+1]); err != nil {
 		return err
 	}
-	t.states[i] = t.entries[i].state
-	traffik.DecideAll(t.ops[i].Draw.Now, t.ops[i:i+1], t.states[i:i+1], t.out[i:i+1], t.changes[i:i+1])
+	t.decideRead(ctx, i, i+1)
 	return nil
 }
 
@@ -205,12 +247,6 @@ func (t *take) firm(i int) bool {
 	return op.Draw.Cost > 0 && !op.Draw.Force && !op.Advisory
 }
 
-// takes reports whether the change of ops[i] moves units, and does not only
-// heal.
-func (t *take) takes(i int) bool {
-	return t.ops[i].Draw.Cost != 0 && t.out[i].Allowed && !t.denied()
-}
-
 // write stores the change of ops[i], if it has one and the item is as it was
 // read.
 func (t *take) write(ctx context.Context, i int) error {
@@ -224,17 +260,23 @@ func (t *take) write(ctx context.Context, i int) error {
 			return fmt.Errorf("%w: memcached: %s wrote a state of %d bytes; an item holds at most %d",
 				traffik.ErrBackend, t.ops[i].Strategy.ID(), len(change.State), t.b.maxState)
 		}
-		keep := t.out[i].ResetAfter + t.b.maxSkew
-		return t.b.swap(t.names[i], e, change.State, expiration(max(keep, t.out[i].ResetAfter), wallSeconds()))
-	case change.Delete && e.item != nil:
-		return t.b.swap(t.names[i], e, nil, atOnce)
+		return t.b.swap(t.names[i], e, t.ops[i].Draw.Now, change.State, t.out[i].ResetAfter)
+	case change.Delete && e.state != nil:
+		// A server whose clock is behind would begin anew at its own time, and one
+		// whose clock is ahead after that, and so on: the stamp stays until all
+		// clocks have passed it.
+		return t.b.swap(t.names[i], e, t.ops[i].Draw.Now, nil, 0)
 	}
 	return nil
 }
 
-// swap stores state where e was read, or returns errConflict.
-func (b *Backend) swap(name string, e *entry, state []byte, expiration int32) error {
-	item := &memcache.Item{Key: name, Value: e.value(state), Expiration: expiration}
+// swap stores stamp and state where e was read, to be kept for reset and as long as
+// clocks may differ, or returns errConflict.
+func (b *Backend) swap(name string, e *entry, stamp traffik.Instant, state []byte, reset time.Duration) error {
+	item := &memcache.Item{
+		Key: name, Value: e.value(stamp, state),
+		Expiration: expiration(after(reset, b.maxSkew), wallSeconds()),
+	}
 	var err error
 	if e.item == nil {
 		err = b.client.Add(item)
@@ -256,52 +298,59 @@ func stored(err error) error {
 	return failed(err)
 }
 
-// undo gives back what a Take charged whose caller was told that it failed.
+// undo refunds what a Take charged whose caller was told that it failed.
 func (t *take) undo() {
 	if !slices.Contains(t.charged, true) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), undoTimeout)
 	defer cancel()
-	if unlock, err := t.b.locks.lock(ctx, t.names); err == nil {
+	turn, giveUp := context.WithTimeout(ctx, undoTimeout/2)
+	defer giveUp()
+	if unlock, err := t.b.locks.lock(turn, t.names); err == nil {
 		defer unlock()
-	} // else among others that draw: a gift that collides is tried again
-	t.giveBack()
+	} // else among others that draw: a refund that collides is tried again
+	t.giveBack(ctx)
 }
 
-// giveBack gives back what was charged, each op once: a gift of which nobody
-// knows whether it arrived is not repeated, and one that was lost runs out with
-// time. The names are locked.
-func (t *take) giveBack() {
+// giveBackNow is giveBack within a bound that does not depend on the caller.
+func (t *take) giveBackNow() {
 	ctx, cancel := context.WithTimeout(context.Background(), undoTimeout)
 	defer cancel()
+	t.giveBack(ctx)
+}
+
+// giveBack refunds what was charged, each op once: a refund of which nobody knows
+// whether it arrived is not repeated, and a charge whose refund was lost runs out with
+// time. The names are locked.
+func (t *take) giveBack(ctx context.Context) {
 	for i := range t.ops {
 		if !t.charged[i] {
 			continue
 		}
 		t.charged[i] = false
-		gift := traffik.RefundOp(t.ops[i], &t.out[i], t.ops[i].Draw.Cost)
+		refund := traffik.RefundOp(t.ops[i], &t.out[i], t.ops[i].Draw.Cost)
 		// A strategy that panics here must not keep the other charges.
 		_ = guarded(ctx, func(ctx context.Context) error {
-			t.b.giveOnce(ctx, gift)
+			t.b.refundOnce(ctx, refund)
 			return nil
 		})
 	}
 }
 
-// giveOnce writes a gift, however many other writers come in between. The caller
+// refundOnce writes a refund, however many other writers come in between. The caller
 // is told why the Take failed, and not whether this did.
-func (b *Backend) giveOnce(ctx context.Context, gift traffik.Op) {
+func (b *Backend) refundOnce(ctx context.Context, refund traffik.Op) {
 	for {
-		err := b.newTake([]traffik.Op{gift}).give(ctx)
+		err := b.newTake([]traffik.Op{refund}).refund(ctx)
 		if !errors.Is(err, traffik.ErrContention) { // after which nothing is written
 			return
 		}
 	}
 }
 
-// give writes a single gift.
-func (t *take) give(ctx context.Context) error {
+// refund writes a single refund.
+func (t *take) refund(ctx context.Context) error {
 	if err := t.decide(ctx); err != nil {
 		return err
 	}

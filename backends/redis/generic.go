@@ -143,8 +143,16 @@ func (x *exchange) look(ctx context.Context) (changes bool, err error) {
 	if err := x.read(ctx); err != nil {
 		return false, err
 	}
-	traffik.DecideAll(x.now, x.ops, x.states, x.out, x.changes)
+	x.decide()
 	return x.changed(), nil
+}
+
+// decide decides all ops at the instant of the states.
+func (x *exchange) decide() {
+	for i := range x.ops {
+		x.ops[i].Draw.Now = x.now
+	}
+	traffik.DecideAll(x.ops, x.states, x.out, x.changes)
 }
 
 // write decides and writes until nobody else has written meanwhile.
@@ -152,7 +160,7 @@ func (x *exchange) write(ctx context.Context) error {
 	err := x.read(ctx)
 	pause := firstPause
 	for attempt := 1; err == nil; attempt++ {
-		traffik.DecideAll(x.now, x.ops, x.states, x.out, x.changes)
+		x.decide()
 		if !x.changed() {
 			return nil
 		}

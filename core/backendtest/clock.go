@@ -92,6 +92,10 @@ func testQueueRefund(h *harness) {
 // testStepBack: a stored time far ahead of the clock is brought back by the
 // first draw, even a denied one, so that the wait it was told is true.
 func testStepBack(h *harness) {
+	if h.features.LatestTime {
+		testLatestTime(h)
+		return
+	}
 	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: 5}} {
 		draw := op(h.key(s), s, 5)
 		draw.Draw.Rate = traffik.Per(5, time.Minute)
@@ -104,6 +108,48 @@ func testStepBack(h *harness) {
 		h.wantAllowed(h.peek(draw)[0], false, s.ID()+", a microsecond before RetryAfter")
 		h.setNow(epoch.Add(dec.RetryAfter))
 		h.wantAllowed(h.take(draw)[0], true, s.ID()+", at RetryAfter")
+	}
+}
+
+// testLatestTime: a clock that stepped back is answered at the time before, denied and
+// admitted draws alike, and what it is told counts from its own reading. A key that
+// refunds left untouched is no exception; one that was reset is.
+func testLatestTime(h *harness) {
+	const back = 10 * time.Second
+	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: 5}} {
+		draw := op(h.key(s), s, 5)
+		draw.Draw.Rate = traffik.Per(5, time.Minute)
+		refund, look := draw, draw
+		refund.Draw.Cost, look.Draw.Cost = -5, 0
+		h.setNow(epoch)
+		h.take(draw)
+		want := h.peek(draw)[0]
+		h.setNow(epoch.Add(-back))
+		want.RetryAfter += back
+		want.ResetAfter += back
+		want.Ahead = back
+		for _, got := range []traffik.Decision{h.peek(draw)[0], h.take(draw)[0]} {
+			if got != want {
+				h.Errorf("%s, after the clock stepped back: %+v, want %+v", s.ID(), got, want)
+			}
+		}
+		h.setNow(epoch.Add(-back + want.RetryAfter - time.Microsecond))
+		h.wantAllowed(h.peek(draw)[0], false, s.ID()+", a microsecond before RetryAfter")
+		h.setNow(epoch.Add(-back + want.RetryAfter))
+		h.wantAllowed(h.peek(draw)[0], true, s.ID()+", at RetryAfter")
+
+		h.setNow(epoch.Add(-back))
+		h.take(refund)
+		dec := h.take(look)[0]
+		if dec.Remaining != 5 || dec.At != epoch || dec.Ahead != back || dec.ResetAfter != back {
+			h.Errorf("%s, untouched after a refund: %+v, want five remaining at the latest time %d", s.ID(), dec, epoch)
+		}
+		if err := h.backend.Reset(h.Context(), draw.Key); err != nil {
+			h.Fatalf("Reset: %v", err)
+		}
+		if dec = h.take(draw)[0]; !dec.Allowed || dec.At != epoch.Add(-back) || dec.Ahead != 0 {
+			h.Errorf("%s, after a Reset: %+v, want five admitted at the clock's own time", s.ID(), dec)
+		}
 	}
 }
 
@@ -183,7 +229,7 @@ type trace struct {
 }
 
 func newTrace(h *harness, seed uint64) *trace {
-	tr := &trace{harness: h, seed: seed, rnd: rand.New(rand.NewPCG(seed, 7)), model: newModel()} //nolint:gosec // a trace must be repeatable
+	tr := &trace{harness: h, seed: seed, rnd: rand.New(rand.NewPCG(seed, 7)), model: newModel(h.features)} //nolint:gosec // a trace must be repeatable
 	for range 2 {
 		id := unique("id")
 		for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: 3}, counter{}, traffik.LeakyBucketWithQueue{}} {

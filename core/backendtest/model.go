@@ -9,16 +9,28 @@ import (
 // model is the contract of Backend written down as plainly as possible: one
 // map, no concurrency, no bound. Random traces compare a backend with it.
 type model struct {
-	now    traffik.Instant
-	states map[traffik.Key][]byte
-	resets map[traffik.Key]traffik.Instant // when each state expires
+	features Features
+	now      traffik.Instant
+	states   map[traffik.Key][]byte
+	resets   map[traffik.Key]traffik.Instant // when each state expires
+	latest   map[traffik.Key]traffik.Instant // the time of each key, see Features.LatestTime
 }
 
-func newModel() *model {
-	return &model{now: epoch, states: map[traffik.Key][]byte{}, resets: map[traffik.Key]traffik.Instant{}}
+func newModel(features Features) *model {
+	return &model{
+		features: features, now: epoch,
+		states: map[traffik.Key][]byte{}, resets: map[traffik.Key]traffik.Instant{}, latest: map[traffik.Key]traffik.Instant{},
+	}
 }
 
+// forget makes key untouched, and its time unknown.
 func (m *model) forget(key traffik.Key) {
+	m.empty(key)
+	delete(m.latest, key)
+}
+
+// empty makes key untouched.
+func (m *model) empty(key traffik.Key) {
 	delete(m.states, key)
 	delete(m.resets, key)
 }
@@ -29,7 +41,7 @@ func (m *model) run(ops []traffik.Op, commit bool) []traffik.Decision {
 	draws := make([]traffik.Draw, len(ops))
 	decide := func(i int) {
 		state := slices.Clone(m.states[ops[i].Key])
-		draws[i].Now = m.now
+		draws[i].Now = max(m.now, m.latest[ops[i].Key])
 		next[i], out[i] = ops[i].Strategy.Decide(nil, state, &draws[i])
 	}
 	stopped := false
@@ -45,14 +57,39 @@ func (m *model) run(ops []traffik.Op, commit bool) []traffik.Decision {
 		}
 	}
 	for i := range ops {
-		switch {
-		case !commit:
-		case len(next[i]) > 0:
-			m.states[ops[i].Key] = next[i]
-			m.resets[ops[i].Key] = m.now.Add(out[i].ResetAfter)
-		case draws[i].Cost < 0:
-			m.forget(ops[i].Key)
+		if commit {
+			m.commit(ops[i].Key, &draws[i], next[i], out[i])
+		}
+	}
+	if m.features.LatestTime {
+		for i := range out {
+			m.tell(draws[i].Now, &out[i])
 		}
 	}
 	return out
+}
+
+func (m *model) commit(key traffik.Key, draw *traffik.Draw, next []byte, dec traffik.Decision) {
+	stored := len(m.states[key]) > 0
+	switch {
+	case m.features.LatestTime && (draw.Cost == 0 || !dec.Allowed):
+		return
+	case len(next) > 0:
+		m.states[key] = next
+		m.resets[key] = draw.Now.Add(dec.ResetAfter)
+	case draw.Cost < 0:
+		m.empty(key)
+	}
+	if m.features.LatestTime && (len(next) > 0 || stored) {
+		m.latest[key] = draw.Now
+	}
+}
+
+// tell makes dec, decided at the latest time, an answer as of the clock's.
+func (m *model) tell(at traffik.Instant, dec *traffik.Decision) {
+	dec.Ahead = at.Sub(m.now)
+	dec.ResetAfter += dec.Ahead
+	if dec.RetryAfter > 0 && dec.RetryAfter != traffik.Never {
+		dec.RetryAfter += dec.Ahead
+	}
 }

@@ -20,14 +20,25 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Features declares what a backend does not promise. Each one set shows as a
-// skip with its reason; the zero Features promises everything.
+// Features declares what a backend does not promise, or promises in another way.
+// What it does not promise shows as a skip with its reason; the zero Features
+// promises everything.
 type Features struct {
 	// NotAtomicAcrossIdentities: a Take over several identities is drawn in
 	// order and given back on a denial, instead of atomically.
 	NotAtomicAcrossIdentities bool
 	// NotAtomic: the same for any Take of several ops.
 	NotAtomic bool
+	// LatestTime: each key is decided at the latest time at which it was written, or
+	// at the clock's if that is later, as by a store that several servers with clocks
+	// of their own share. So no state ever lies ahead of the time it is decided at, and
+	// looks and denials write nothing, where others repair. After the clock stepped
+	// back a key goes on at its latest time: Draw.Now and Decision.At are of that
+	// time, Decision.Ahead is how far it lies ahead of the clock, and is included in
+	// ResetAfter and in the RetryAfter of a denial (never in [traffik.Never]). A key that
+	// refunds left untouched keeps its time, one that was reset does not. The cases that
+	// repair or step back expect this instead.
+	LatestTime bool
 	// MaxStateBytes is the largest state it can store; 0 means 64 KiB or more.
 	MaxStateBytes int
 }

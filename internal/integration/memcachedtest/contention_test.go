@@ -187,7 +187,7 @@ func TestCollidingTwiceGivesBackOnce(t *testing.T) {
 	})
 	take(t, b, opOf("first", 2), opOf("second", 1))
 	p.onCommand(nil)
-	if got := verbs(p.said()); got != "gets add add gets cas gets add gets cas cas" {
+	if got := verbs(p.said()); got != "gets add add gets cas gets cas gets cas cas" {
 		t.Errorf("it said %q", got)
 	}
 	wantLeft(t, b, "first", 1)

@@ -1,9 +1,11 @@
 package memcachedtest
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/internal/integration/servers"
@@ -69,22 +71,34 @@ func TestGenerationIsReadWithTheItems(t *testing.T) {
 	}
 }
 
-// A gift that leaves a key as if untouched deletes it, and nothing else: not
-// with a command that would take another's draw along.
-func TestEmptyKeyIsGone(t *testing.T) {
+// A refund that leaves a key as if untouched leaves the stamp alone, for as long as
+// clocks may differ, by a command that does not take another's draw along.
+func TestEmptyKeyKeepsItsStamp(t *testing.T) {
 	t.Parallel()
 	s := servers.Memcached(t)
 	client := newClient(t, s)
 	p := newTap(t, s.Addr)
 	b := newBackend(t, clientOf(t, p.addr))
-	take(t, b, opOf("caller", 2))
+	dec := take(t, b, opOf("caller", 2))[0]
 	name := strings.Fields(p.said()[1])[1]
-	if _, err := client.Get(name); err != nil {
-		t.Fatalf("after a draw: %v", err)
-	}
 	take(t, b, opOf("caller", -2))
-	if item, err := client.Get(name); err == nil {
-		t.Errorf("after all was given back the item holds %x", item.Value)
+	if got := verbs(p.said()); got != "gets cas" {
+		t.Errorf("the refund says %q", got)
+	}
+	item, err := client.Get(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header = 1 + 8 + 8
+	if stamp := binary.LittleEndian.Uint64(item.Value[9:header]); len(item.Value) != header || stamp < uint64(dec.At) {
+		t.Errorf("after all was refunded the item holds %x, want the time %d or later and no state", item.Value, dec.At)
+	}
+	if ttl := timeToLive(t, s, name); ttl < 30*time.Second || ttl > 62*time.Second {
+		t.Errorf("the stamp is kept for %v, want a minute and two seconds", ttl)
+	}
+	states, _, err := b.ReadStates(t.Context(), []traffik.Key{opOf("caller", 0).Key}, nil)
+	if err != nil || states[0] != nil {
+		t.Errorf("the state is %x, %v; want none", states, err)
 	}
 	wantLeft(t, b, "caller", 5)
 }

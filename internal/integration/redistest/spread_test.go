@@ -291,12 +291,13 @@ func TestSpreadDecidesAsOne(t *testing.T) {
 					op.Strategy = s
 					op.Advisory = rapid.IntRange(0, 2).Draw(rt, "advisory") == 0
 					op.Draw.Force = op.Draw.Cost > 0 && rapid.IntRange(0, 11).Draw(rt, "force") == 0
+					op.Draw.Now = now
 					ops, before = append(ops, op), append(before, states[op.Key])
 				}
 			}
 			peek := rapid.IntRange(0, 2).Draw(rt, "peek") == 0
 			got, want, changes := make([]traffik.Decision, len(ops)), make([]traffik.Decision, len(ops)), make([]traffik.Change, len(ops))
-			traffik.DecideAll(now, slices.Clone(ops), before, want, changes)
+			traffik.DecideAll(slices.Clone(ops), before, want, changes)
 			ask := backend.Take
 			if peek {
 				ask = backend.Peek

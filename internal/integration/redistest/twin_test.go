@@ -284,9 +284,10 @@ func (tr *twinTrace) model(ops []traffik.Op, commit bool) []traffik.Decision {
 	states, out := make([][]byte, len(ops)), make([]traffik.Decision, len(ops))
 	for i := range ops {
 		states[i] = tr.states[ops[i].Key]
+		ops[i].Draw.Now = tr.now
 	}
 	changes := make([]traffik.Change, len(ops))
-	traffik.DecideAll(tr.now, ops, states, out, changes)
+	traffik.DecideAll(ops, states, out, changes)
 	for i, change := range changes {
 		switch {
 		case !commit:
