@@ -83,6 +83,7 @@ func TestNoTurnIsContention(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() { _ = b.Close() }()
 		op := traffik.Op{
 			Key: traffik.Key{Scope: traffik.ScopeOf("turns", "x"), ID: "a"}, Strategy: traffik.FixedWindow{},
 			Draw: traffik.Draw{Rate: traffik.Per(1, time.Minute), Cost: 1},

@@ -23,6 +23,7 @@ type Server struct {
 	items   map[string]item
 	serial  uint64        // the cas number of the latest write
 	uptime  time.Duration // moved by Advance alone
+	before  func(line string)
 	hung    chan struct{} // nil unless it hangs; closed when it goes on
 	closed  bool
 	conns   map[net.Conn]struct{}
@@ -75,6 +76,13 @@ func (s *Server) Len() int {
 		s.live(key)
 	}
 	return len(s.items)
+}
+
+// OnCommand has f called with each command's first line before it is carried out.
+func (s *Server) OnCommand(f func(line string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = f
 }
 
 // Hang lets the server read commands and answer none until GoOn or Close.
@@ -146,15 +154,26 @@ func (s *Server) serve(conn net.Conn) {
 			}
 			data = data[:n]
 		}
-		s.mu.Lock()
-		hung := s.hung
-		s.mu.Unlock()
-		if hung != nil {
-			<-hung
-		}
+		s.await(line)
 		if _, err := conn.Write(s.answer(words, data)); err != nil {
 			return
 		}
+	}
+}
+
+// await returns when the command may be carried out.
+func (s *Server) await(line string) {
+	s.mu.Lock()
+	before := s.before
+	s.mu.Unlock()
+	if before != nil {
+		before(line)
+	}
+	s.mu.Lock()
+	hung := s.hung
+	s.mu.Unlock()
+	if hung != nil {
+		<-hung
 	}
 }
 

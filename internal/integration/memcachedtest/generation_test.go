@@ -157,7 +157,9 @@ func TestNumberBehindAProxyWithoutAServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBackend(t, memcache.NewFromSelector(apart{number: gone.Addr(), keys: addr}))
+	client := memcache.NewFromSelector(apart{number: gone.Addr(), keys: addr})
+	t.Cleanup(func() { _ = client.Close() })
+	b := newBackend(t, client)
 	if n := admits(t, "a", b); n != 5 {
 		t.Errorf("%d admitted, want 5", n)
 	}
