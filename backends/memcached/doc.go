@@ -1,4 +1,4 @@
-// Package traffikmemcached keeps the score in Memcached, on one server or
+// Package traffikmemcached stores counters in Memcached, on one server or
 // several, through a client of github.com/bradfitz/gomemcache.
 //
 //	servers := new(memcache.ServerList)
@@ -18,7 +18,8 @@
 // written is given back and the call begins anew. Until then other processes
 // see the charge.
 //
-// Time is that of the application's servers, see [WithMaxSkew]. Memcached may
-// forget any key at any time, when memory is short or a server restarts: the key
-// is fresh then.
+// Each key has one time for all application servers, the latest at which any of them
+// wrote it: clocks that differ hand out their difference once; see [WithMaxSkew].
+// Memcached may forget any key at any time, when memory is short or a server
+// restarts: the key is fresh then.
 package traffikmemcached

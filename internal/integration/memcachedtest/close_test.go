@@ -144,7 +144,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 	}
 }
 
-// The caller leaves and the server hangs while the third of three keys is charged: Close
+// The caller leaves and the server hangs while the last of six keys is charged: Close
 // waits for the refunds of what was, and no longer than it says.
 func TestCloseWaitsForRefunds(t *testing.T) {
 	t.Parallel()
@@ -152,8 +152,13 @@ func TestCloseWaitsForRefunds(t *testing.T) {
 	for _, goesOn := range []bool{false, true} {
 		onHanging(t, clientTimeout, func(t *testing.T, h hanging) {
 			ctx, cancel := context.WithCancel(t.Context())
-			h.server.OnCommand(once(3, func() { h.server.Hang(); cancel() }))
-			err := h.Take(ctx, []traffik.Op{opOf("a", 2), opOf("b", 2), opOf("c", 2)}, make([]traffik.Decision, 3))
+			keys := someKeys(6)
+			var ops []traffik.Op
+			for _, key := range keys {
+				ops = append(ops, opOf(key, 2))
+			}
+			h.server.OnCommand(once(int64(len(ops)), func() { h.server.Hang(); cancel() }))
+			err := h.Take(ctx, ops, make([]traffik.Decision, len(ops)))
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("the caller who left gets %v", err)
 			}
@@ -175,8 +180,9 @@ func TestCloseWaitsForRefunds(t *testing.T) {
 			if !goesOn {
 				return
 			}
-			for _, id := range []string{"a", "b", "c"} {
-				wantLeft(t, h.another(t), id, 5)
+			other := h.another(t)
+			for _, key := range keys {
+				wantLeft(t, other, key, 5)
 			}
 		})
 	}

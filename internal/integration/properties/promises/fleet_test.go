@@ -1,6 +1,7 @@
 package promises
 
 import (
+	"cmp"
 	"log/slog"
 	"math/big"
 	"slices"
@@ -18,6 +19,9 @@ import (
 
 // maxSkew is how far apart the clocks of a fleet may be before items expire too early.
 const maxSkew = time.Minute
+
+// fleetSteps is the length of the longest trace; in a step each server may draw.
+const fleetSteps = 20
 
 // fleet is two to eight application servers that draw on one key of a Memcached, each
 // with a clock of its own. The Memcached's clock is the true one.
@@ -117,7 +121,7 @@ func (f *fleet) observe() {
 func (f *fleet) pass() {
 	p := f.rate.Period().Microseconds()
 	var by int64
-	switch rapid.SampledFrom([]string{"stand", "stand", "stand", "tick", "unit", "part", "skew", "expire"}).Draw(f.t, "time") {
+	switch rapid.SampledFrom([]string{"stand", "stand", "stand", "tick", "unit", "part", "skew", "reset", "reset", "expire"}).Draw(f.t, "time") {
 	case "tick":
 		by = 1000
 	case "unit":
@@ -126,15 +130,22 @@ func (f *fleet) pass() {
 		by = rapid.Int64Range(0, p).Draw(f.t, "by")
 	case "skew":
 		by = rapid.Int64Range(0, 2*maxSkew.Microseconds()).Draw(f.t, "by")
-	case "expire": // what was told last is over, and the item gone or about to go
-		if len(f.past) > 0 {
-			reset := f.past[len(f.past)-1].dec.ResetAfter
-			by = min(reset, 24*time.Hour).Microseconds() + (maxSkew + 3*time.Second).Microseconds() - rapid.Int64Range(0, 3_000_000).Draw(f.t, "early")
-		}
+	case "reset": // the key is as if untouched by the clock that wrote it, and the item is there
+		by = f.reset() + rapid.Int64Range(0, maxSkew.Microseconds()).Draw(f.t, "by")
+	case "expire": // the item is gone or about to go
+		by = f.reset() + (maxSkew + 3*time.Second).Microseconds() - rapid.Int64Range(0, 3_000_000).Draw(f.t, "early")
 	}
 	f.elapsed += by
 	f.store.Advance(time.Duration(by) * time.Microsecond)
 	f.observe()
+}
+
+// reset is what was told of the key last, at most a day.
+func (f *fleet) reset() int64 {
+	if len(f.past) == 0 {
+		return 0
+	}
+	return min(f.past[len(f.past)-1].dec.ResetAfter, 24*time.Hour).Microseconds()
 }
 
 // set sets a clock, forwards or backwards.
@@ -170,10 +181,12 @@ func (f *fleet) take(a *appServer, d traffik.Draw) (traffik.Decision, *event) {
 		f.t.Fatalf("%+v: %+v of a server %d µs behind the key\n got %+v at %d\nwant %+v at %d", f.strategy, d, at-own, out[0], ops[0].Draw.Now, told, d.Now)
 	}
 	if d.Cost > 0 && want.dec.Allowed || d.Cost < 0 && f.stored {
-		f.stamp = at
+		f.stamp, f.stored = at, true
 		f.past = append(f.past, step{strategy: f.strategy, draw: d, dec: want.dec})
+		if d.Cost < 0 {
+			f.read(a, own)
+		}
 	}
-	f.read(a, own)
 	e := event{progress: f.progress, net: frac(d.Cost), of: -1, stretch: len(f.begun) - 1}
 	switch {
 	case d.Cost > 0 && want.dec.Allowed:
@@ -213,11 +226,12 @@ func (f *fleet) told(dec traffik.Decision, gap int64) traffik.Decision {
 	return dec
 }
 
-// step lets some server draw, look, or refund what some server drew.
+// step lets some server draw, look, or refund what some server drew; or all servers draw
+// all they are let, the slowest clock first, which is the worst that can be.
 func (f *fleet) step() {
 	a := f.servers[rapid.IntRange(0, len(f.servers)-1).Draw(f.t, "server")]
 	d := traffik.Draw{Rate: f.rate, Class: rapid.SampledFrom(f.subject.classes()).Draw(f.t, "class")}
-	switch kind := rapid.SampledFrom([]string{"one", "few", "rest", "rest", "rest", "look", "refund", "refund"}).Draw(f.t, "kind"); kind {
+	switch kind := rapid.SampledFrom([]string{"one", "few", "rest", "all", "all", "look", "refund", "refund"}).Draw(f.t, "kind"); kind {
 	case "refund":
 		f.refund(a, d)
 		return
@@ -226,9 +240,27 @@ func (f *fleet) step() {
 	case "few":
 		d.Cost = rapid.Int64Range(1, 5).Draw(f.t, "cost")
 	case "rest":
-		dec, _ := f.take(a, d)
-		d.Cost = max(1, dec.Remaining)
+		f.drain(a, d)
+		return
+	case "all":
+		slices.SortFunc(f.servers, func(a, b *appServer) int { return cmp.Compare(a.clock.Now(), b.clock.Now()) })
+		for _, a := range f.servers {
+			f.drain(a, d)
+		}
+		return
 	}
+	f.draw(a, d)
+}
+
+// drain draws what remains.
+func (f *fleet) drain(a *appServer, d traffik.Draw) {
+	look, _ := f.take(a, d)
+	d.Cost = max(1, look.Remaining)
+	f.draw(a, d)
+}
+
+// draw makes a draw that may be refunded.
+func (f *fleet) draw(a *appServer, d traffik.Draw) {
 	dec, e := f.take(a, d)
 	if e != nil {
 		f.loans = append(f.loans, loan{class: d.Class, dec: dec, units: d.Cost, event: len(f.events) - 1})
@@ -293,7 +325,7 @@ func TestFleetOnMemcached(t *testing.T) {
 		f := newFleet(t, s, client, store)
 		defer f.close()
 		sets := rapid.Bool().Draw(t, "clocks are set")
-		for range rapid.IntRange(1, 2*maxSteps).Draw(t, "steps") {
+		for range rapid.IntRange(1, fleetSteps).Draw(t, "steps") {
 			f.pass()
 			if sets && rapid.IntRange(0, 4).Draw(t, "set one") == 0 {
 				f.set()
