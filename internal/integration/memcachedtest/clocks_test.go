@@ -251,6 +251,92 @@ func TestRetryAfterEndsWhenTheItemExpires(t *testing.T) {
 	}
 }
 
+// inMemory returns servers whose clocks are ahead by offsets, on a Memcached in memory,
+// and a function that lets time pass everywhere.
+func inMemory(t *testing.T, offsets ...time.Duration) (fleet []appServer, pass func(time.Duration)) {
+	t.Helper()
+	fake := fakememcached.New()
+	t.Cleanup(fake.Close)
+	client := fake.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	begin, ns := time.Now(), traffikmemcached.WithNamespace(namespace(t))
+	for _, offset := range offsets {
+		clock := traffiktest.NewClock(begin.Add(offset))
+		b := newBackend(t, client, ns, traffikmemcached.WithClock(clock), traffikmemcached.WithLogger(slog.New(slog.DiscardHandler)))
+		fleet = append(fleet, appServer{b, clock})
+	}
+	return fleet, func(d time.Duration) {
+		fake.Advance(d)
+		for _, server := range fleet {
+			server.clock.Advance(d)
+		}
+	}
+}
+
+// drainAll lets all servers draw all they are let, one after the other.
+func drainAll(t *testing.T, servers []appServer, op func(cost int64) traffik.Op) (admitted int64) {
+	t.Helper()
+	for _, server := range servers {
+		if left := take(t, server, op(0))[0].Remaining; left > 0 {
+			take(t, server, op(left))
+			admitted += left
+		}
+	}
+	return admitted
+}
+
+// A clock that is as far behind as WithMaxSkew allows finds the item still there when it
+// needs it: whenever the others are done with it, nothing begins anew.
+func TestSlowestClockFindsTheItem(t *testing.T) {
+	t.Parallel()
+	const limit, difference, cycles = 100, time.Minute, 20
+	for _, pause := range []time.Duration{0, 3 * time.Second, 30 * time.Second, 59 * time.Second, 63 * time.Second} {
+		servers, pass := inMemory(t, 0, difference)
+		var admitted int64
+		var passed time.Duration
+		for range cycles {
+			admitted += drainAll(t, servers, func(cost int64) traffik.Op { return bucketOf(limit, time.Minute, cost) })
+			pass(time.Minute + pause)
+			passed += time.Minute + pause
+		}
+		if most := limit + int64((passed+difference)*limit/time.Minute); admitted > most || admitted < cycles*limit {
+			t.Errorf("with pauses of %v after each reset %d are admitted, at most %d", pause, admitted, most)
+		}
+	}
+}
+
+// Clocks further apart than WithMaxSkew, the slowest first: each time the item expires
+// the bound begins anew, and a bucket hands out one limit more for each further server.
+func TestClocksFurtherApartBeginAnewAtEachExpiry(t *testing.T) {
+	t.Parallel()
+	const limit, cycles = 100, 20
+	for _, n := range []int{2, 8} {
+		var offsets []time.Duration
+		for i := range n {
+			offsets = append(offsets, time.Duration(i)*10*time.Minute)
+		}
+		servers, pass := inMemory(t, offsets...)
+		const pause = time.Minute + time.Minute + 3*time.Second // ResetAfter, WithMaxSkew, 3 s
+		var admitted int64
+		for range cycles {
+			if got := drainAll(t, servers, func(cost int64) traffik.Op { return bucketOf(limit, time.Minute, cost) }); got != int64(n)*limit {
+				t.Errorf("%d servers: %d admitted between two expiries, want a limit each", n, got)
+			} else {
+				admitted += got
+			}
+			pass(pause)
+		}
+		expiries, largest := int64(cycles-1), offsets[n-1]
+		once := limit + int64((time.Duration(expiries)*pause+largest)*limit/time.Minute)
+		if most := once + expiries*int64(n-1)*limit; admitted > most {
+			t.Errorf("%d servers: %d admitted, at most %d", n, admitted, most)
+		}
+		if few := once + expiries*limit; n > 2 && admitted <= few {
+			t.Errorf("%d servers: %d admitted; one limit for each expiry, %d, would do", n, admitted, few)
+		}
+	}
+}
+
 // Reset and ResetNamespace forget a key's time with its state: the cure for what a clock
 // that ran ahead left.
 func TestResetForgetsTheTime(t *testing.T) {

@@ -13,7 +13,7 @@ type fault struct {
 	line string
 	// strategies whose properties have to notice it.
 	strategies []string
-	// file, below core, in which text occurs once; instead takes its place.
+	// file, relative to core, in which text occurs once; instead takes its place.
 	file, text, instead string
 }
 
