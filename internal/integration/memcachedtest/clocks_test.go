@@ -89,7 +89,7 @@ func TestClocksThatStandAdmitTheirDifferenceOnce(t *testing.T) {
 func TestUntouchedKeyKeepsItsTime(t *testing.T) {
 	t.Parallel()
 	const limit = 100
-	servers := fleet(t, servers.Memcached(t), []time.Duration{0, time.Hour})
+	servers := fleet(t, servers.Memcached(t), []time.Duration{0, time.Hour}, traffikmemcached.WithLogger(slog.New(slog.DiscardHandler)))
 	draw, refund := bucketOf(limit, time.Minute, limit), bucketOf(limit, time.Minute, -limit)
 	admitted, refunded := 0, 0
 	for range 50 {
@@ -452,12 +452,12 @@ func TestClocksApartAreLogged(t *testing.T) {
 			if got := logged.all(); len(got) != want {
 				t.Fatalf("%d records, want %d: %q", len(got), want, got)
 			}
-			time.Sleep(time.Minute - time.Microsecond)
+			time.Sleep(time.Minute - time.Microsecond) //nolint:forbidigo // inside a bubble
 			take(t, slow, bucketOf(100, time.Minute, 1))
 			if got := logged.all(); len(got) != want {
 				t.Fatalf("%d records within a minute, want %d", len(got), want)
 			}
-			time.Sleep(time.Microsecond)
+			time.Sleep(time.Microsecond) //nolint:forbidigo // inside a bubble
 		}
 		got := logged.all()[0]
 		for _, part := range []string{"WARN traffik: memcached: ", "NTP", "Reset", "ahead=1m0.000001s", "max_skew=1m0s", "scope=clocks|token_bucket.1"} {

@@ -226,7 +226,7 @@ func TestHungServerEndsEveryCall(t *testing.T) {
 	for _, clientTimeout := range []time.Duration{100 * time.Millisecond, time.Minute} {
 		onHanging(t, clientTimeout, func(t *testing.T, h hanging) {
 			h.server.Hang()
-			for name, call := range h.calls(context.Background()) { //nolint:usetesting // a context that never ends is the point
+			for name, call := range h.calls(context.Background()) { // which never ends
 				begin := time.Now()
 				err := call()
 				if !errors.Is(err, traffik.ErrBackend) || errors.Is(err, traffik.ErrContention) {
@@ -249,7 +249,7 @@ func TestHungServerEndsCallsOfAThrottle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx := context.Background() //nolint:usetesting // a context that never ends is the point
+		ctx := context.Background() // which never ends
 		subject := throttle.Key("user:1")
 		res, err := subject.Hit(ctx)
 		if err != nil || !res.Allowed {
