@@ -244,13 +244,14 @@ func TestEveryMixOverSlotsDecidesAsOne(t *testing.T) {
 				use.Draw.Cost, use.Advisory = 10, false
 				drawn, state = append(drawn, use), used
 			}
+			op.Draw.Now = now
 			ops, before = append(ops, op), append(before, state)
 		}
 		if len(drawn) > 0 {
 			take(t, backend, drawn...)
 		}
 		got, want, changes := make([]traffik.Decision, 4), make([]traffik.Decision, 4), make([]traffik.Change, 4)
-		traffik.DecideAll(now, slices.Clone(ops), before, want, changes)
+		traffik.DecideAll(slices.Clone(ops), before, want, changes)
 		ask := backend.Take
 		if peek {
 			ask = backend.Peek
