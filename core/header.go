@@ -50,8 +50,8 @@ func NamedHeaders(limit, remaining, reset string) HeaderSet {
 		}
 	}
 	form.write = func(h http.Header, v Verdict, _ time.Duration) {
-		shown := v.Shown()
-		if !shown.Counted() {
+		shown := v.shown()
+		if shown == nil {
 			return
 		}
 		setAll(h, &form.named, [3]int64{shown.Limit, shown.Remaining, seconds(shown.ResetAfter)})
@@ -169,8 +169,11 @@ func setRetryAfter(h http.Header, v Verdict) {
 	set(h, "Retry-After", seconds(wait))
 }
 
-// firstWith is the place of the first result that is told in form.
+// firstWith is the index of the first result that is told in form, which one is.
 func (v Verdict) firstWith(form *headerForm, denied bool) int {
+	if len(v.results) == 1 {
+		return 0
+	}
 	for i := range v.results {
 		if v.results[i].form(denied).is(form) {
 			return i
@@ -182,6 +185,9 @@ func (v Verdict) firstWith(form *headerForm, denied bool) int {
 // with is the verdict of the results that are told in form; without a copy when
 // all of them are.
 func (v Verdict) with(form *headerForm, denied bool) Verdict {
+	if len(v.results) == 1 {
+		return v
+	}
 	n := 0
 	for i := range v.results {
 		if v.results[i].form(denied).is(form) {

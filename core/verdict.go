@@ -56,16 +56,20 @@ func (v Verdict) Failed() bool {
 // remaining, throttles that only report last. It is the zero Result if no
 // backend was asked.
 func (v Verdict) Shown() Result {
-	best := -1
+	if best := v.shown(); best != nil {
+		return best.told()
+	}
+	return Result{}
+}
+
+// shown is Shown without a copy, nil if no backend was asked.
+func (v Verdict) shown() (best *Result) {
 	for i := range v.results {
-		if r := &v.results[i]; r.Counted() && (best < 0 || r.tighterThan(&v.results[best])) {
-			best = i
+		if r := &v.results[i]; r.Counted() && (best == nil || r.tighterThan(best)) {
+			best = r
 		}
 	}
-	if best < 0 {
-		return Result{}
-	}
-	return v.results[best].told()
+	return best
 }
 
 func (r *Result) tighterThan(other *Result) bool {

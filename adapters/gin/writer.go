@@ -19,11 +19,15 @@ type writer struct {
 	told  traffik.Verdict    // whose headers were set
 	watch *httptraffik.Watch // nil if nobody wants to know
 	taken bool               // the connection was taken over
+	// touched tells that the header was asked for since ours were set: nobody else can
+	// have added to it.
+	touched bool
 }
 
 // Header implements http.ResponseWriter. Who has taken the connection over may send
 // the header by himself, as a reverse proxy does.
 func (w *writer) Header() http.Header {
+	w.touched = true
 	h := w.ResponseWriter.Header()
 	if w.taken {
 		w.told.ReconcileHeaders(h, http.StatusSwitchingProtocols)
@@ -58,7 +62,7 @@ func (w *writer) WriteString(s string) (int, error) {
 
 // prepare makes the header ready to be sent, if that is still to come.
 func (w *writer) prepare(status int) {
-	if !w.Written() {
+	if w.touched && !w.Written() {
 		w.told.ReconcileHeaders(w.ResponseWriter.Header(), status)
 	}
 }

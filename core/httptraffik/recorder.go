@@ -22,6 +22,9 @@ type recorder struct {
 	// closes makes 413 the last response of a connection. http.MaxBytesReader asks
 	// net/http's own writer for that, by a method that no wrapper can have.
 	closes bool
+	// touched tells that the header was asked for since ours were set: nobody else can
+	// have added to it.
+	touched bool
 }
 
 // Unwrap serves http.ResponseController. What a writer has no method for it may
@@ -57,6 +60,7 @@ func (u *unwrapped) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // Header implements http.ResponseWriter. Who has taken the connection over may send
 // the header by himself, as a reverse proxy does.
 func (r *recorder) Header() http.Header {
+	r.touched = true
 	h := r.ResponseWriter.Header()
 	if r.status == http.StatusSwitchingProtocols {
 		r.told.ReconcileHeaders(h, r.status)
@@ -97,10 +101,11 @@ func (r *recorder) prepare(status int) {
 	if r.status != 0 {
 		return
 	}
-	h := r.ResponseWriter.Header()
-	r.told.ReconcileHeaders(h, status)
+	if r.touched {
+		r.told.ReconcileHeaders(r.ResponseWriter.Header(), status)
+	}
 	if r.closes && status == http.StatusRequestEntityTooLarge {
-		h.Set("Connection", "close")
+		r.ResponseWriter.Header().Set("Connection", "close")
 	}
 }
 

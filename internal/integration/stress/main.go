@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -83,20 +84,15 @@ func (p plan) run(ctx context.Context, out io.Writer) error {
 func keepBusy() (end func()) {
 	cores := runtime.NumCPU()
 	before := runtime.GOMAXPROCS(2 * cores) // the loops leave room for the rest of this process
-	done := make(chan struct{})
+	var done atomic.Bool
 	for range cores {
 		go func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
+			for !done.Load() { // to be busy is all there is to do
 			}
 		}()
 	}
 	return func() {
-		close(done)
+		done.Store(true)
 		runtime.GOMAXPROCS(before)
 	}
 }
