@@ -37,6 +37,8 @@ type Draw struct {
 	// settled upwards. It is for direct calls of [Backend.Take]. It skips every test of admission, Never included; the
 	// count stops at 2^53, and later draws feel it.
 	Force bool
+	// spilled: the draw that is refunded was counted on an overflow counter of a Memory.
+	spilled bool
 	// Class is the tier or priority of the caller, "" where a strategy has no
 	// use for one.
 	Class string
@@ -46,6 +48,7 @@ type Draw struct {
 type Decision struct {
 	// Allowed reports whether the draw was, or for a look would be, admitted.
 	Allowed bool
+	spilled bool // counted on an overflow counter of a Memory
 	// Limit is the capacity that applied, in units.
 	Limit int64
 	// Remaining is the largest cost that would be admitted at this instant,
@@ -80,7 +83,7 @@ func (d *Decision) FreeAt() Instant { return d.At.Add(d.ResetAfter - d.Ahead) }
 func RefundOp(op Op, dec *Decision, units int64) Op {
 	d := &op.Draw
 	d.Cost, d.Force = -min(units, MaxUnits), false
-	d.TakenAt, d.FreeAt, d.Delay = dec.At, dec.FreeAt(), dec.Delay
+	d.TakenAt, d.FreeAt, d.Delay, d.spilled = dec.At, dec.FreeAt(), dec.Delay, dec.spilled
 	op.Advisory = false
 	return op
 }

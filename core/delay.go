@@ -12,6 +12,7 @@ import (
 // which it doesn't include; what could not be given back stays charged. The denial is
 // remembered in r as any other.
 func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
+	r = orEmpty(r)
 	refused := Verdict{results: slices.Clone(v.results)}
 	for i := range refused.results {
 		res := &refused.results[i]

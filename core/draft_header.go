@@ -31,7 +31,7 @@ var DraftHeaders10 = draftHeaders((*Result).untilReset)
 // For a strategy that counts in windows that is still the time to the reset. A bucket
 // refills all the while: its t is the time in which r units, at least one, flow in, so
 // that a client which spreads r over t is always admitted and r/t never tells more
-// than the rate (section 8.5). A bucket is a strategy whose Describe makes a
+// than the rate (section 8.5); in a denied answer t is at most Retry-After. A bucket is a strategy whose Describe makes a
 // [BucketInfo]. For a throttle that denies, t is the seconds of Retry-After.
 //
 // The unit of q and r (section 3.1.2) is "requests", the draft's default, so it is left

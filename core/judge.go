@@ -55,9 +55,6 @@ func judge(ctx context.Context, r *Request, id string, throttles []*Throttle, un
 	if !peek && (Verdict{results: results}).Failed() {
 		return nil // nothing was charged yet
 	}
-	if len(j.rest.ops) > 0 && ctx.Err() != nil { // while the request was read
-		return context.Cause(ctx)
-	}
 	return j.askAll(ctx)
 }
 
@@ -91,9 +88,10 @@ func (j *judgement) release() {
 
 // prepare finds the op of each throttle, or its result where none is needed.
 func (j *judgement) prepare(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64) error {
+	before := ctx.Err()
 	for i, t := range throttles {
 		set := t.settings.Load()
-		ask, err := set.prepare(ctx, r, id, units, j.peek, &j.results[i], j.rest.next())
+		ask, err := set.prepare(ctx, before, r, id, units, j.peek, &j.results[i], j.rest.next())
 		if err != nil {
 			return err
 		}
@@ -141,6 +139,8 @@ func (j *judgement) ask(ctx context.Context) (denied bool, err error) {
 	g := &j.group
 	j.out = append(j.out[:0], make([]Decision, len(g.ops))...)
 	switch set := j.results[g.places[0]].settings; {
+	case ctx.Err() != nil: // while the request was read, or another store asked
+		err = ctx.Err()
 	case set.memory != nil:
 		err = set.memory.run(ctx, g.ops, g.counts, j.out, !j.peek)
 	case j.peek:
@@ -184,8 +184,9 @@ func (j *judgement) failed(ctx context.Context, err error) (denied bool, _ error
 	}
 	strictest := FailOpen
 	for _, place := range j.group.places {
-		if s := j.results[place].settings; !s.reportOnly {
-			strictest = max(strictest, s.storePolicy(err))
+		s := j.results[place].settings
+		if policy := s.storePolicy(err); !s.reportOnly {
+			strictest = max(strictest, policy)
 		}
 	}
 	for _, place := range j.group.places {

@@ -38,9 +38,9 @@ const DefaultMaxKeys = 1_000_000
 // again, and newcomers on one overflow counter share a limit. The store then logs a
 // warning (see [WithLogger]), and [Memory.Stats] tells which throttles are affected.
 //
-// A refund reaches the overflow counter that counted the draw. It has no effect if an
-// unexpired key of the throttle has given way in that shard since the draw, because nobody
-// can tell then where the draw was counted.
+// A refund reaches the entry or the overflow counter that counted the draw, and has no
+// effect where that is gone. A decorator has to hand Decisions on as they are: one that
+// copies them field by field loses where the draw was counted.
 //
 // It starts no goroutine unless [WithSweepInterval] asks for one; expired keys
 // make room as new ones come.

@@ -329,3 +329,82 @@ func panicOf(f func()) (err error) {
 	f()
 	return nil
 }
+
+// A refund of a draw that an entry counted leaves the counters of strangers alone, though
+// the entry is gone meanwhile: reset, or emptied by an earlier refund.
+func TestMemoryRefundsOfEntriesThatAreGone(t *testing.T) {
+	t.Parallel()
+	t.Run("reset", func(t *testing.T) {
+		t.Parallel()
+		f := newFullStore(t, 64) // one shard, four counters
+		for id := range 64 {
+			f.hit("login", "5/h", id, 5)
+		}
+		for f.hit("login", "5/h", 1000, 1).Allowed {
+		}
+		throttle := f.throttles["login"]
+		for i := range 40 {
+			account := throttle.Key("login" + strconv.Itoa(i))
+			if err := account.Reset(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			drawn, err := account.Hit(t.Context())
+			if err != nil || !drawn.Allowed {
+				t.Fatal(drawn, err)
+			}
+			if err := account.Reset(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			f.clock.advance(time.Millisecond)
+			if err := throttle.Refund(t.Context(), drawn, 1); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := account.HitN(t.Context(), 5); err != nil { // full again
+				t.Fatal(err)
+			}
+			if f.hit("login", "5/h", 1000, 1).Allowed {
+				t.Fatalf("refund %d made room on a counter that had not counted its draw", i)
+			}
+		}
+	})
+	t.Run("emptied", func(t *testing.T) {
+		t.Parallel()
+		f := newFullStore(t, 16)
+		throttle := MustNew("login", "10/10s", WithBackend(f.Memory), WithStrategy(TokenBucket{}))
+		draw := func(id string, n int64) Result {
+			res, err := throttle.Key(id).HitN(t.Context(), n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return res
+		}
+		busy := func() { // clients at their limit fill the store
+			for i := range 15 {
+				draw("full"+strconv.Itoa(i), 10)
+			}
+		}
+		newcomer := func() (admitted int) {
+			busy()
+			for draw("newcomer", 1).Allowed {
+				admitted++
+			}
+			return admitted
+		}
+		busy()
+		drawn := []Result{draw("refunds", 4), draw("refunds", 3), draw("refunds", 3)}
+		newcomer()
+		for i, res := range drawn {
+			if i == 1 {
+				f.clock.advance(5500 * time.Millisecond)
+				busy()
+			}
+			if err := throttle.Refund(t.Context(), res, res.cost); err != nil {
+				t.Fatal(err)
+			}
+		}
+		draw("filler", 10) // takes the place of the emptied entry
+		if more := newcomer(); more > 5 {
+			t.Errorf("%d admitted on the counter in 5.5 s at 1/s", more)
+		}
+	})
+}

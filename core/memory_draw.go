@@ -16,6 +16,7 @@ func (sh *shard) hitNewcomer(hash uint64, id string, c *counting, d *Draw, out *
 		if e.draw(c, d, out); e.live() {
 			sh.keepSpill(c.scope, r.spill, e, d.Now)
 		}
+		out.spilled = true
 		sh.overflowed(c.scope, d)
 		return false
 	}
@@ -32,7 +33,12 @@ func (sh *shard) hitNewcomer(hash uint64, id string, c *counting, d *Draw, out *
 // are as with hitNewcomer.
 func (sh *shard) drawOne(hash uint64, key Key, strategy Strategy, d *Draw, out *Decision, commit bool) (exact bool) {
 	defer sh.mu.Unlock()
-	if e := sh.find(hash, key); e != nil {
+	if e := sh.find(hash, key); e != nil && !sh.refunds(key.Scope, d) {
+		if d.refundsSpilled() {
+			look := *d
+			look.Cost = 0
+			d = &look
+		}
 		next := sh.decide(e.state(sh.stored[:0]), strategy, d, out)
 		if commit {
 			sh.store(e, d, next, out)
@@ -61,6 +67,7 @@ func (sh *shard) drawOverflow(scope unique.Handle[string], r *room, strategy Str
 		d = &look
 	}
 	next := sh.decide(r.spill.state(sh.stored[:0]), strategy, d, out)
+	out.spilled = d.Cost > 0
 	if !commit {
 		return false
 	}

@@ -144,8 +144,15 @@ func (p *memoryPlan) unlock() {
 // a key never gives it up for another.
 func (p *memoryPlan) locate(t *target, op *Op) {
 	t.op = op
-	if t.e = t.sh.find(t.hash, op.Key); t.e != nil {
-		t.e.marks |= reserved
+	if t.sh.refunds(op.Key.Scope, &op.Draw) {
+		return
+	}
+	if t.e = t.sh.find(t.hash, op.Key); t.e == nil {
+		return
+	}
+	t.e.marks |= reserved
+	if op.Draw.refundsSpilled() {
+		t.lookOnly()
 	}
 }
 
@@ -188,6 +195,7 @@ func (p *memoryPlan) decideOne(i int, out *Decision) {
 	t := &p.targets[i]
 	if t.by == nil {
 		t.next = append(t.next[:0], t.sh.decide(p.state(i), t.op.Strategy, t.draw(), out)...)
+		out.spilled = t.room.overflows && t.draw().Cost > 0
 		return
 	}
 	t.changed = entry{}
@@ -208,8 +216,12 @@ func (p *memoryPlan) state(i int) []byte {
 		return nil
 	}
 	for j := i - 1; j >= 0; j-- {
-		if before := &p.targets[j]; before.shares(t) && len(before.next) > 0 {
+		switch before := &p.targets[j]; {
+		case !before.shares(t):
+		case len(before.next) > 0:
 			return before.next
+		case before.draw().Cost < 0: // it has emptied the counter
+			return nil
 		}
 	}
 	return t.room.spill.state(t.sh.stored[:0])

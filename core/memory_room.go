@@ -62,6 +62,9 @@ func (sh *shard) room(scope unique.Handle[string], hash uint64, d *Draw, before 
 	if sh.refunds(scope, d) {
 		return room{overflows: true, spill: sh.spill(scope, hash, now)}
 	}
+	if d.refundsSpilled() { // of counters that are gone: it looks at what there is
+		return room{overflows: true, looks: true, spill: sh.spill(scope, hash, now)}
+	}
 	if sh.count+sh.promised(before) < sh.maxKeys {
 		return room{}
 	}

@@ -19,10 +19,8 @@ type holding struct {
 	n     int // entries
 	// ring has the scope's latest entries; the oldest stands at next. Some were given to
 	// other scopes since.
-	ring []*entry
-	next int
-	// lost is when the scope last gave an entry up that had not expired.
-	lost     Instant
+	ring     []*entry
+	next     int
 	overflow *overflow // nil or with counters in use
 }
 
@@ -132,21 +130,17 @@ func (s *spill) state(buf []byte) []byte {
 	return s.e.state(buf)
 }
 
-// refunds reports whether d refunds units that are counted on an overflow counter of scope
-// beyond doubt. They are if they were drawn since the counters were made, by a newcomer that
-// had no entry then. Of one that had, the entry would still be there, or be expired,
-// unless the scope has lost entries meanwhile.
+// refunds reports whether d refunds units that are counted on an overflow counter of scope:
+// its draw was, and the counters are the same.
 func (sh *shard) refunds(scope unique.Handle[string], d *Draw) bool {
-	h := sh.holdings[scope]
-	if d.Cost >= 0 || h == nil || !h.overflow.runs(d.Now) {
+	if !d.refundsSpilled() {
 		return false
 	}
-	taken := d.TakenAt
-	if taken == 0 || taken > d.Now {
-		taken = d.Now
-	}
-	return taken >= h.overflow.made && taken > h.lost
+	h := sh.holdings[scope]
+	return h != nil && h.overflow.runs(d.Now) && d.TakenAt >= h.overflow.made
 }
+
+func (d *Draw) refundsSpilled() bool { return d.Cost < 0 && d.spilled }
 
 // storeSpill keeps a decision on the overflow counter s of scope, and the next state, if
 // any.

@@ -156,9 +156,7 @@ func (sh *shard) insert(hash uint64, key Key, now Instant, r room) *entry {
 // evict removes the victim of a newcomer.
 func (sh *shard) evict(r *room, now Instant) {
 	if r.counts {
-		scope := r.victim.scope()
-		sh.tally(scope).evictions++
-		sh.holding(scope).lost = now
+		sh.tally(r.victim.scope()).evictions++
 	}
 	sh.remove(r.victim)
 	sh.lookFurther()

@@ -7,7 +7,10 @@ import "errors"
 // one of them is under way is such an error, too: the store or the function was too slow.
 //
 // These are none, and returned whatever the policy: the cause of a context that had ended
-// before the call or that its caller cancelled, and an error wrapping [ErrUsage].
+// before the call or that its caller cancelled, and an error about a wrong call, of the
+// throttle or of its backend, which wraps [ErrUsage]. A throttle under [WithReportOnly] lets
+// pass even what its backend refuses as a wrong call. A negative cost of a cost function
+// wraps ErrUsage too, and is for the policy.
 //
 // What FailOpen and FailClosed decide is logged; see [WithLogger].
 type ErrorPolicy uint8

@@ -166,12 +166,12 @@ func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int
 	c, _ := calls.Get().(*call) // the pool holds nothing else
 	defer c.release()
 	c.ops = append(c.ops[:0], Op{})
-	ask, err := s.prepare(ctx, r, id, units, peek, res, &c.ops[0])
+	ask, err := s.prepare(ctx, ctx.Err(), r, id, units, peek, res, &c.ops[0])
 	if !ask {
 		return err
 	}
-	if ctx.Err() != nil { // while the request was read
-		return context.Cause(ctx)
+	if ended := ctx.Err(); ended != nil { // while the request was read
+		return s.backendFailed(ctx, ended, res)
 	}
 	if s.counting != nil && !peek {
 		return s.hitOne(ctx, &c.ops[0], res)
@@ -226,14 +226,14 @@ func (c *call) release() {
 // prepare fills op with all that the draw needs and reports true, or finds the
 // result without a backend: exempt, unlimited, or failed under the error policy,
 // whose Propagate is the error returned, as is the cause of an end of ctx.
-func (s *settings) prepare(ctx context.Context, r *Request, id string, units int64, peek bool, res *Result, op *Op) (ask bool, err error) {
+func (s *settings) prepare(ctx context.Context, before error, r *Request, id string, units int64, peek bool, res *Result, op *Op) (ask bool, err error) {
 	res.settings = s
 	if outcome := s.passes(units, peek); outcome != Undecided {
 		res.limit, res.period = s.rate.limit, s.rate.period
 		res.pass(outcome)
 		return false, nil
 	}
-	if ctx.Err() != nil {
+	if before != nil || errors.Is(ctx.Err(), context.Canceled) {
 		return false, context.Cause(ctx)
 	}
 	if res.id, err = s.identity(r, id); err != nil {
@@ -292,11 +292,12 @@ func (s *settings) identity(r *Request, id string) (string, error) {
 	if r == nil {
 		return id, nil
 	}
+	before := r.attached().ignored
 	name, anonymous, err := s.identifier.resolve(r)
 	if anonymous {
 		s.warnOfAnonymous(r)
 	}
-	if header := r.attached().ignored; header != 0 {
+	if header := r.attached().ignored; header != 0 && (before == 0 || s.identifier.trusts != "") {
 		s.warnOfProxy(r, header)
 	}
 	return name, err

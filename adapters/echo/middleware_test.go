@@ -103,3 +103,30 @@ func TestSource(t *testing.T) {
 		}
 	}
 }
+
+// A handler that adds to our headers and writes nothing leaves one value of each, too.
+func TestOneValueWithoutAResponse(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string][]traffikecho.Option{"plain": nil, "count only": {traffikecho.CountOnly(func(int) bool { return true })}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			memory, err := traffik.NewMemory()
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := echo.New()
+			e.GET("/", func(c echo.Context) error {
+				c.Response().Header().Add("X-RateLimit-Limit", "5")
+				c.Response().Header().Add("X-RateLimit-Remaining", "4")
+				return nil
+			}, traffikecho.New(traffik.MustNew("outer", "10/s", traffik.WithBackend(memory)), options...))
+			rec := httptest.NewRecorder()
+			e.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
+			for _, header := range []string{"X-Ratelimit-Limit", "X-Ratelimit-Remaining"} {
+				if values := rec.Header()[header]; len(values) != 1 {
+					t.Errorf("%s: %q, want one value", header, values)
+				}
+			}
+		})
+	}
+}

@@ -11,7 +11,8 @@ import (
 
 // StatusClientGone is what [CountOnly] is asked about a request whose client was
 // gone before the handler had written anything, and what an access log finds where the
-// client left before the limit was known or while it was held. No client ever sees it. A
+// client left before the limit was known or while it was held. A client sees it only
+// if the server itself cancelled the context. A
 // deadline is no such end: its client still waits, and the request counts as 503.
 const StatusClientGone = 499
 

@@ -132,6 +132,7 @@ func (e *Exchange) PassOn(answer func(w http.ResponseWriter, r *http.Request, v 
 // is new is written, as without a middleware; others may be reading the rest.
 // The values of path parameters stay behind, as net/http can't list them.
 func (e *Exchange) End() {
+	e.out.finish()
 	came, handed := e.native, e.handed
 	if handed == nil {
 		return

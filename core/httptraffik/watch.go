@@ -41,6 +41,7 @@ func (w *Watch) Sent(status int) {
 
 // End settles the charge, unless that was done before.
 func (w *Watch) End(e Ending) {
+	w.recorder.finish()
 	if !w.settled {
 		w.settled = true
 		w.guard.Settle(w.ctx, w.verdict, e)
