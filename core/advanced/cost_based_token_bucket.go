@@ -94,7 +94,7 @@ func (s CostBasedTokenBucket) Decide(dst, state []byte, d *traffik.Draw) (next [
 		costs.record(d.Cost, s.window())
 		write = true
 	case d.Cost < 0:
-		granted := k.held(d, s.floor(), costs.newest())
+		granted := k.held(d, s.floor())
 		k.level.Give(granted)
 		costs.shrink(granted)
 		write = true
@@ -182,13 +182,11 @@ func (k *slowed) real(us int64) time.Duration {
 // at any speed from slowest on.
 //
 // If nobody has drawn since, the state tells: the draw was the last, so all that is left
-// is left of it first. That is the case if instant, free instant and newest cost are its
-// own, at rates so slow that a unit takes two microseconds: a later draw at the same instant
-// changes the speed, and may free the key at the same microsecond by chance. Otherwise, when R is the time from draw to FreeAt, the level was
+// is left of it first. Otherwise, when R is the time from draw to FreeAt, the level was
 // above (R-1)*slowest of slow time, and it was at least the units. What leaked since is
 // at most all of the time until the last write, and the present speed's part of the
 // time since then.
-func (k *slowed) held(d *traffik.Draw, slowest PPM, newest int64) int64 {
+func (k *slowed) held(d *traffik.Draw, slowest PPM) int64 {
 	now, takenAt, freeAt, units := int64(d.Now), int64(d.TakenAt), int64(d.FreeAt), -d.Cost
 	known := freeAt > 0 && freeAt < count.MaxUnits
 	switch {
@@ -196,7 +194,7 @@ func (k *slowed) held(d *traffik.Draw, slowest PPM, newest int64) int64 {
 		return 0
 	case takenAt == 0 || takenAt >= now:
 		return units
-	case known && takenAt == k.wrote && newest == min(units, maxRecorded) && k.l <= k.level.P/2 && d.Now.Add(k.real(k.level.ResetMicros(k.l))) == d.FreeAt:
+	case takenAt == k.wrote && d.Now.Add(k.real(k.level.ResetMicros(k.l))) == d.FreeAt && known:
 		return min(units, k.level.N)
 	}
 	had, _ := count.MulDivMod(units, k.level.P, 0, k.l) // microseconds of slow time
@@ -255,14 +253,6 @@ func (c *costHistory) len() int { return (len(c.buf) - c.front) / 8 }
 func (c *costHistory) cost(i int) int64 {
 	v, _ := count.ReadField(c.buf[c.front+8*i:])
 	return v
-}
-
-// newest is the cost recorded last, 0 if there is none.
-func (c *costHistory) newest() int64 {
-	if c.len() == 0 {
-		return 0
-	}
-	return c.cost(c.len() - 1)
 }
 
 func (c *costHistory) sum() (sum int64) {

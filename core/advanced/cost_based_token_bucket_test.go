@@ -128,38 +128,3 @@ func TestCostBasedTokenBucketDescribe(t *testing.T) {
 		t.Errorf("untouched: %+v", got)
 	}
 }
-
-// A draw that a younger one followed at its own microsecond is not the last, though the
-// change of speed leaves the key free at the same microsecond.
-func TestCostBasedTokenBucketRefundByCoincidence(t *testing.T) {
-	t.Parallel()
-	rate, s := traffik.Per(1, time.Second), CostBasedTokenBucket{Burst: 20, Window: 2, Floor: Percent(int64(1))}
-	found := false
-	for wait := traffik.Instant(35_000_000); wait < 35_000_100 && !found; wait++ {
-		var state []byte
-		now := traffik.Instant(1e9)
-		draw := func(cost int64) traffik.Decision {
-			next, dec := s.Decide(nil, state, &traffik.Draw{Rate: rate, Now: now, Cost: cost})
-			if len(next) > 0 {
-				state = next
-			}
-			return dec
-		}
-		draw(7)
-		now += wait
-		older, younger := draw(1), draw(3)
-		if found = older.FreeAt() == younger.FreeAt(); !found {
-			continue
-		}
-		now = older.FreeAt() - 5_900_000 // what is left is of the younger one
-		before := draw(0)
-		op := traffik.RefundOp(traffik.Op{Draw: traffik.Draw{Rate: rate}}, &older, 1)
-		op.Draw.Now = now
-		if _, dec := s.Decide(nil, state, &op.Draw); dec.Remaining != before.Remaining {
-			t.Errorf("%d remain after the refund, want %d as before", dec.Remaining, before.Remaining)
-		}
-	}
-	if !found {
-		t.Error("no two draws with one free instant were found")
-	}
-}
