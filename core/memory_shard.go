@@ -136,7 +136,7 @@ func (sh *shard) insert(hash uint64, key Key, now Instant, r room) *entry {
 	h := sh.holding(key.Scope)
 	h.n++ // now, so that h stays if its only entry gives way
 	if r.victim != nil {
-		sh.evict(&r, now)
+		sh.evict(&r)
 	} else {
 		sh.sweepSome(h, now)
 	}
@@ -154,7 +154,7 @@ func (sh *shard) insert(hash uint64, key Key, now Instant, r room) *entry {
 }
 
 // evict removes the victim of a newcomer.
-func (sh *shard) evict(r *room, now Instant) {
+func (sh *shard) evict(r *room) {
 	if r.counts {
 		sh.tally(r.victim.scope()).evictions++
 	}
