@@ -9,7 +9,7 @@ import (
 // caller that can hold r for less than v.Delay: throttles whose delay is above longest
 // deny, and tell in RetryAfter when r would have to wait for no more than longest if
 // nobody else came. The others are Uncharged. Adapters call it after [Verdict.Refund],
-// which it doesn't include; what could not be given back stays charged. The denial is
+// which it doesn't include; what could not be refunded stays charged. The denial is
 // remembered in r as any other.
 func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
 	r = orEmpty(r)

@@ -65,7 +65,7 @@ func (g *gift) give(ctx context.Context) {
 	}
 }
 
-// allInProcess reports whether no gift is for a store that may be slow.
+// allInProcess reports whether no refund is for a store that may be slow.
 func allInProcess(gifts []gift) bool {
 	return !slices.ContainsFunc(gifts, func(g gift) bool {
 		_, in := g.backend.(*Memory)

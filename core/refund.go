@@ -14,7 +14,7 @@ import (
 // it runs on a context detached from ctx's end, with a bound of five seconds in all.
 // What was given back is Uncharged from then on: a second call does nothing, and a
 // later use of the same request is judged anew. The errors of the backends,
-// which wrap [ErrBackend], are joined. What failed counts as charged, and is not given back again either: the
+// which wrap [ErrBackend], are joined. What failed counts as charged, and is not refunded again either: the
 // backend may have taken it. For verdicts on requests it is safe for concurrent use.
 func (v Verdict) Refund(ctx context.Context) error {
 	if ctx == nil {

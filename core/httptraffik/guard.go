@@ -31,7 +31,7 @@ type Guard struct {
 // before or a timeout of its [http.Server] passes, is denied at once (see
 // [traffik.Request.RefuseDelay]). The error is that of [traffik.Limiter], or the cause
 // of the end of ctx while being held. A request that is refused or leaves before its
-// turn has its units given back, in which Check waits for [RefundPatience] at most.
+// turn has its units refunded, for which Check waits for [RefundPatience] at most.
 func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdict, error) {
 	switch {
 	case g == nil || g.Limit == nil:

@@ -15,7 +15,7 @@ const DefaultMaxHold = 30 * time.Second
 
 // hold makes an admitted request wait for its turn. What can't wait that long is denied
 // instead, at once, and so is what ends while it waits, by the error: either way its units
-// are given back as far as that is possible.
+// are refunded as far as that is possible.
 func (g *Guard) hold(ctx context.Context, req *traffik.Request, v traffik.Verdict) (traffik.Verdict, time.Duration) {
 	turn := min(v.Delay(), g.MaxHold)
 	if turn <= 0 || !v.Allowed() || ctx.Err() != nil {
