@@ -1,9 +1,58 @@
 package traffik
 
 import (
+	"context"
+	"math"
 	"slices"
 	"time"
+
+	"github.com/traffik-go/traffik/core/internal/count"
 )
+
+// anyDelay is the bound of a request that can wait for any time.
+const anyDelay time.Duration = math.MaxInt64
+
+// boundDelay has op, a draw of r, denied if it would have to wait for longer than r can be
+// held, and returns that bound. The queue is as long for this draw as what is served
+// within the bound, rounded up: what the rounding lets in, [Request.RefuseDelay] refuses.
+func (r *Request) boundDelay(ctx context.Context, op *Op) time.Duration {
+	queue, ok := op.Strategy.(LeakyBucketWithQueue)
+	if !ok || r == nil || r.Holder == nil || op.Draw.Cost <= 0 {
+		return anyDelay
+	}
+	longest := max(0, r.Holder.MaxDelay(ctx))
+	if longest == anyDelay {
+		return anyDelay
+	}
+	longest = longest.Truncate(time.Microsecond)
+	rate := op.Draw.Rate
+	before := count.MulDivCeil(min(longest.Microseconds(), count.MaxUnits), rate.units, 0, rate.micros)
+	if capacity := orLimit(queue.Capacity, rate); before < capacity-op.Draw.Cost {
+		queue.Capacity = before + op.Draw.Cost
+		op.Strategy = queue
+	}
+	return longest
+}
+
+// delayWithin corrects r, the decision on op, for a bound that is not [anyDelay]: the
+// capacity is that of the throttle, and all numbers mean draws that start within it.
+func (r *Result) delayWithin(longest time.Duration, op *Op) {
+	shortened, ok := op.Strategy.(LeakyBucketWithQueue)
+	whole, _ := r.settings.strategy.(LeakyBucketWithQueue)
+	if !ok || longest == anyDelay {
+		return
+	}
+	capacity := orLimit(whole.Capacity, op.Draw.Rate)
+	r.Remaining += capacity - orLimit(shortened.Capacity, op.Draw.Rate)
+	r.Limit = capacity
+	// The next draw starts when the key is as if untouched.
+	if next := r.ResetAfter - r.Ahead; next > longest {
+		r.Remaining = 0
+		if r.Outcome == Denied && r.RetryAfter != Never {
+			r.RetryAfter = max(r.RetryAfter, r.ResetAfter-longest)
+		}
+	}
+}
 
 // RefuseDelay makes a denial of v, the admission of r by queueing strategies, for a
 // caller that can hold r for less than v.Delay: throttles whose delay is above longest
@@ -12,7 +61,7 @@ import (
 // which it doesn't include; what could not be refunded stays charged. The denial is
 // remembered in r as any other.
 func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
-	r = orEmpty(r)
+	r, longest = orEmpty(r), longest.Truncate(time.Microsecond)
 	refused := Verdict{results: slices.Clone(v.results)}
 	for i := range refused.results {
 		res := &refused.results[i]

@@ -210,7 +210,7 @@ func (a *attachment) judged(results []Result, err error) {
 }
 
 func (a *attachment) newCharge() *charge {
-	if a.charges == len(a.ofFirst) {
+	if int(a.charges) == len(a.ofFirst) {
 		return new(charge)
 	}
 	a.charges++

@@ -3,6 +3,7 @@ package traffik
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // judgement is the work on several throttles at once: their ops in the order
@@ -13,6 +14,7 @@ type judgement struct {
 	rest    asking // what no backend was asked yet
 	group   asking // what one backend is asked
 	out     []Decision
+	longest time.Duration // how long the request can be held, anyDelay if nobody asked
 }
 
 // asking is what backends are to be asked. Its slices have one length.
@@ -89,13 +91,16 @@ func (j *judgement) release() {
 // prepare finds the op of each throttle, or its result where none is needed.
 func (j *judgement) prepare(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64) error {
 	before := ctx.Err()
+	j.longest = anyDelay
 	for i, t := range throttles {
 		set := t.settings.Load()
-		ask, err := set.prepare(ctx, before, r, id, units, j.peek, &j.results[i], j.rest.next())
+		op := j.rest.next()
+		ask, err := set.prepare(ctx, before, r, id, units, j.peek, &j.results[i], op)
 		if err != nil {
 			return err
 		}
 		if ask {
+			j.longest = min(j.longest, r.boundDelay(ctx, op))
 			j.rest.add(set.counting, i)
 		}
 	}
@@ -155,6 +160,7 @@ func (j *judgement) ask(ctx context.Context) (denied bool, err error) {
 		res := &j.results[place]
 		res.Decision = j.out[i]
 		res.settle(&g.ops[i])
+		res.delayWithin(j.longest, &g.ops[i])
 		denied = denied || res.denies()
 	}
 	if denied || j.peek {

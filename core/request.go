@@ -3,6 +3,7 @@ package traffik
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // Request says who asks and for what: the framework-neutral view of one HTTP
@@ -19,9 +20,6 @@ type Request struct {
 	// Method, Path and RawQuery are those of the request line, "" for a plain
 	// message.
 	Method, Path, RawQuery string
-	// HasBody tells that a body comes with the request, or may: its length is not 0
-	// or not known.
-	HasBody bool
 	// Host is the requested host, with its port if one was given.
 	Host string
 	// Route is the pattern that matched, as "/users/:id", "" where the router
@@ -38,13 +36,20 @@ type Request struct {
 	// Writer takes the headers and the denied answer; nil for a message or a
 	// plain key.
 	Writer http.ResponseWriter
+	// Holder is asked how long the request can be held, where a [LeakyBucketWithQueue]
+	// counts: a draw whose turn comes later is denied and charged nothing. Nil means that
+	// it can be held for any time.
+	Holder Holder
+	// HasBody tells that a body comes with the request, or may: its length is not 0
+	// or not known.
+	HasBody bool
+
+	provisional bool // see Provisional
 
 	// own is the memory of this request; shared points to that of the outermost
 	// use, or to own.
 	own    attachment
 	shared *attachment
-
-	provisional bool // see Provisional
 }
 
 // Source is the native context behind a [Request]. One that stands for another may lead
@@ -62,6 +67,13 @@ type Source interface {
 // to look it up. A Source that can't tell is no Router.
 type Router interface {
 	Route() string
+}
+
+// Holder holds requests until their turn. MaxDelay returns how long it can hold the
+// request of ctx from now on, 0 or less for not at all. It is called before the store is
+// asked, with the context of that call.
+type Holder interface {
+	MaxDelay(ctx context.Context) time.Duration
 }
 
 // Detacher is an optional power of a [Source] over a native context that serves
@@ -108,8 +120,8 @@ type attachment struct {
 	verdict    Verdict
 	first      [2]Result // where verdict starts, for want of more throttles
 	ofFirst    [2]charge
-	charges    int  // how many of them are used
-	judging    bool // a use is under way
+	charges    int32 // how many of them are used
+	judging    bool  // a use is under way
 	// ignored tells that ClientIP did not believe a forwarding header which came from what
 	// looks like a proxy: the place of its convention, counted from 1.
 	ignored uint8
@@ -138,7 +150,7 @@ func (r *Request) Continue(outer *Request) {
 
 // Detach returns a copy of r with a memory of its own, for use after the request
 // or beside it, as by the messages of a connection or a job that was queued:
-// identities found so far are known to it, the verdict is not. It has no Writer, and
+// identities found so far are known to it, the verdict is not. It has no Writer and no Holder, and
 // its Source is that of r as it stands; see [Detacher]. Its Context has the values of
 // that of r and does not end with it. Call it while the request is being served.
 func (r *Request) Detach() *Request {

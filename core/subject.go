@@ -177,6 +177,7 @@ func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int
 		return s.hitOne(ctx, &c.ops[0], res)
 	}
 	c.out = append(c.out[:0], Decision{})
+	longest := r.boundDelay(ctx, &c.ops[0])
 	if peek {
 		res.cost = 0
 		err = s.peek(ctx, c.ops, c.out)
@@ -188,6 +189,7 @@ func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int
 	}
 	res.Decision = c.out[0]
 	res.settle(&c.ops[0])
+	res.delayWithin(longest, &c.ops[0])
 	return nil
 }
 

@@ -28,6 +28,16 @@ func (g *Guard) hold(ctx context.Context, req *traffik.Request, v traffik.Verdic
 	return v, turn
 }
 
+// MaxDelay implements [traffik.Holder] for requests that [Guard.Check] judges: how long
+// they can be held and still be answered, any time if MaxHold ends the hold before that
+// or the Guard is nil.
+func (g *Guard) MaxDelay(ctx context.Context) time.Duration {
+	if longest := longestHold(ctx); g != nil && longest < g.MaxHold {
+		return longest
+	}
+	return math.MaxInt64
+}
+
 // wait holds the request of ctx for d. The error is the cause of ctx's end.
 func wait(ctx context.Context, v traffik.Verdict, d time.Duration) error {
 	if e := exchangeFrom(ctx); e != nil && e.handed != nil {

@@ -13,12 +13,15 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/core/httptraffik"
+	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
 // newQueue is a queue in which the second request waits for 100 seconds.
@@ -162,6 +165,44 @@ func TestHoldsAddUp(t *testing.T) {
 		handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
 		if took := time.Since(start); took != 60*time.Second || rec.Code != http.StatusTooManyRequests {
 			t.Errorf("%d after %v, want 429 when the second hold would begin", rec.Code, took)
+		}
+	})
+}
+
+// A queue that is longer than requests can be held serves at its rate under overload: who
+// is refused takes no place from those that can wait, however slow the store is.
+func TestOverloadOfALongQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := traffik.NewMemory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow := traffiktest.Break(memory)
+		slow.Slow(2 * time.Millisecond)
+		queue := traffik.MustNew("queue", "10/s", traffik.WithBackend(slow), traffik.WithIdentifier(traffik.Shared()),
+			traffik.WithStrategy(traffik.LeakyBucketWithQueue{Capacity: 100}))
+		var served atomic.Int64
+		handler := httptraffik.New(queue)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served.Add(1) }))
+		ctx := context.WithValue(t.Context(), http.ServerContextKey, &http.Server{WriteTimeout: time.Second})
+		const clients, seconds = 20, 5
+		var over sync.WaitGroup
+		start := time.Now()
+		for range clients {
+			over.Go(func() {
+				for time.Since(start) < seconds*time.Second {
+					rec := httptest.NewRecorder()
+					handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
+					if rec.Code == http.StatusTooManyRequests {
+						<-time.After(10 * time.Millisecond)
+					}
+				}
+			})
+		}
+		over.Wait()
+		// The last of them are held when the time is over.
+		if got := served.Load(); got < 10*seconds || got > 10*(seconds+1) {
+			t.Errorf("%d requests were served in %d s and what was held then, want ten a second", got, seconds)
 		}
 	})
 }
