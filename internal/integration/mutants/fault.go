@@ -11,11 +11,14 @@ import (
 // fault is one line of the list.
 type fault struct {
 	line string
-	// strategies whose properties have to notice it.
+	// strategies whose properties have to notice it, or tests of core.
 	strategies []string
 	// file, relative to core, in which text occurs once; instead takes its place.
 	file, text, instead string
 }
+
+// ofCore reports whether tests of core have to notice f.
+func (f fault) ofCore() bool { return strings.HasPrefix(f.strategies[0], "Test") }
 
 // groups are the names that stand for several strategies in the list.
 var groups = map[string][]string{

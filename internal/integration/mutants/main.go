@@ -1,7 +1,8 @@
-// Command mutants checks that the properties of the strategies can fail: it
-// puts one listed fault at a time into a copy of a file of core, builds the
-// properties against it and wants one of each strategy that the fault is listed
-// for red. The files themselves are never touched.
+// Command mutants checks that the properties of the strategies and the rules of core can
+// fail: it puts one listed fault at a time into a copy of a file, builds the properties
+// against it and wants one of each strategy that the fault is listed for red. Of a fault
+// that is listed for tests of core it wants each of those red. The files themselves are
+// never touched.
 //
 //	go run ./mutants [PART]
 //
@@ -86,6 +87,9 @@ func enough(faults []fault, strategies []string) error {
 	}
 	of := map[string]int{}
 	for _, f := range faults {
+		if f.ofCore() {
+			continue
+		}
 		for _, s := range f.strategies {
 			of[s]++
 		}
@@ -102,7 +106,7 @@ func enough(faults []fault, strategies []string) error {
 	return nil
 }
 
-// report tries f and prints which properties turned red.
+// report tries f and prints which properties or tests turned red.
 func (w workshop) report(ctx context.Context, f fault) (noticed bool) {
 	log.Printf("%s: %s -> %s", f.file, f.text, f.instead)
 	program, err := w.build(ctx, f)
@@ -110,9 +114,12 @@ func (w workshop) report(ctx context.Context, f fault) (noticed bool) {
 		log.Printf("    BROKEN %v", err)
 		return false
 	}
-	noticed = true
+	red, noticed := w.redProperties, true
+	if f.ofCore() {
+		red = w.redTest
+	}
 	for _, s := range f.strategies {
-		red, err := w.redProperties(ctx, program, s)
+		red, err := red(ctx, program, s)
 		if err != nil {
 			log.Printf("    BROKEN in %s: %v", s, err)
 			noticed = false

@@ -28,7 +28,7 @@ var efforts = []string{"-rapid.checks=200", "-rapid.checks=2000", "-rapid.checks
 // sound checks that all properties hold without a fault, since otherwise a red
 // one would tell nothing, and returns the strategies that have them.
 func (w workshop) sound(ctx context.Context) (strategies []string, err error) {
-	program, err := w.compile(ctx)
+	program, err := w.compile(ctx, properties)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (w workshop) sound(ctx context.Context) (strategies []string, err error) {
 	return strategies, nil
 }
 
-// build compiles the properties against core with f in it.
+// build compiles the properties, or the tests of core, with f in it.
 func (w workshop) build(ctx context.Context, f fault) (program string, err error) {
 	path, mutant, err := f.apply()
 	if err != nil {
@@ -65,50 +65,73 @@ func (w workshop) build(ctx context.Context, f fault) (program string, err error
 	if err := os.WriteFile(config, overlay, 0o600); err != nil {
 		return "", err
 	}
-	return w.compile(ctx, "-overlay", config)
+	if f.ofCore() {
+		return w.compile(ctx, core, "-overlay", config)
+	}
+	return w.compile(ctx, properties, "-overlay", config)
 }
 
-func (w workshop) compile(ctx context.Context, flags ...string) (program string, err error) {
+func (w workshop) compile(ctx context.Context, tests string, flags ...string) (program string, err error) {
 	program = filepath.Join(w.dir, "properties.test")
 	args := append([]string{"test", "-c", "-o", program}, flags...)
-	out, err := exec.CommandContext(ctx, "go", append(args, properties)...).CombinedOutput() //nolint:gosec // our own words
+	out, err := exec.CommandContext(ctx, "go", append(args, tests)...).CombinedOutput() //nolint:gosec // our own words
 	if err != nil {
 		return "", fmt.Errorf("it does not compile: %w\n%s", err, out)
 	}
 	return program, nil
 }
 
-// redProperties returns the properties of the strategy that fail. A run that ends
-// otherwise, because it was killed or could not start, tells nothing: an error.
-func (w workshop) redProperties(ctx context.Context, program, strategy string) (red []string, _ error) {
+// redProperties returns the properties of the strategy that fail.
+func (w workshop) redProperties(ctx context.Context, program, strategy string) (red []string, err error) {
 	for _, effort := range efforts {
-		out, err := w.test(ctx, program, "^Test/^"+strategy+"$", effort)
-		if err == nil {
-			continue
+		out, failed := w.test(ctx, program, "^Test/^"+strategy+"$", effort)
+		red, err = redOf(out, failed, func(name string) (property string, ok bool) {
+			property, _, ok = strings.Cut(strings.TrimPrefix(name, "Test"), "/")
+			return property, ok
+		})
+		if err != nil || len(red) > 0 {
+			return red, err
 		}
-		for _, name := range results(out, "FAIL") {
-			if property, _, ok := strings.Cut(name, "/"); ok {
-				red = append(red, strings.TrimPrefix(property, "Test"))
-			}
-		}
-		slices.Sort(red)
-		if len(red) > 0 {
-			return red, nil
-		}
-		end := firstLine(out)
-		if end == "" {
-			return nil, fmt.Errorf("the run ended without a result: %w\n%s", err, out)
-		}
-		return []string{"the run as a whole: " + end}, nil // by a panic or an endless loop
 	}
 	return nil, nil
 }
 
+// redTest returns the test of core, if it fails.
+func (w workshop) redTest(ctx context.Context, program, test string) (red []string, err error) {
+	out, failed := execute(ctx, program, core, "-test.run=^"+test+"$")
+	return redOf(out, failed, func(name string) (string, bool) { return name, name == test })
+}
+
+// redOf returns what failed in a run, by the names of its tests. A run that ended
+// otherwise, because it was killed or could not start, tells nothing: an error.
+func redOf(out []byte, failed error, nameOf func(test string) (name string, ok bool)) (red []string, err error) {
+	if failed == nil {
+		return nil, nil
+	}
+	for _, test := range results(out, "FAIL") {
+		if name, ok := nameOf(test); ok {
+			red = append(red, name)
+		}
+	}
+	slices.Sort(red)
+	if len(red) > 0 {
+		return red, nil
+	}
+	end := firstLine(out)
+	if end == "" {
+		return nil, fmt.Errorf("the run ended without a result: %w\n%s", failed, out)
+	}
+	return []string{"the run as a whole: " + end}, nil // by a panic or an endless loop
+}
+
 func (w workshop) test(ctx context.Context, program, only, effort string) (out []byte, err error) {
-	//nolint:gosec // the program was built above
-	cmd := exec.CommandContext(ctx, program, "-test.v", "-test.run="+only, "-test.timeout=5m",
-		effort, seed, "-rapid.nofailfile", "-rapid.shrinktime=1ns")
-	cmd.Dir = properties
+	return execute(ctx, program, properties, "-test.run="+only, effort, seed, "-rapid.nofailfile", "-rapid.shrinktime=1ns")
+}
+
+// execute runs a test program in the directory of its package.
+func execute(ctx context.Context, program, dir string, flags ...string) (out []byte, err error) {
+	cmd := exec.CommandContext(ctx, program, append([]string{"-test.v", "-test.timeout=5m"}, flags...)...) //nolint:gosec // built by compile
+	cmd.Dir = dir
 	return cmd.CombinedOutput()
 }
 
