@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,7 +55,7 @@ func NamedHeaders(limit, remaining, reset string) HeaderSet {
 		if shown == nil {
 			return
 		}
-		setAll(h, &form.named, [3]int64{shown.Limit, shown.Remaining, seconds(shown.ResetAfter)})
+		setAll(h, &form.named, shown.settings.limitText.of(shown.Limit), shown.Remaining, seconds(shown.ResetAfter))
 	}
 	return HeaderSet{form: form}
 }
@@ -101,22 +102,41 @@ func canonical(name string) string { return http.CanonicalHeaderKey(name) }
 func set(h http.Header, name string, n int64) { h[name] = []string{strconv.FormatInt(n, 10)} }
 
 // setAll sets three headers for the price of two allocations.
-func setAll(h http.Header, names *[3]string, numbers [3]int64) {
-	var room [3 * len("-9223372036854775808")]byte
-	var ends [3]int
-	digits := room[:0]
-	for i, n := range numbers {
-		digits = strconv.AppendInt(digits, n, 10)
-		ends[i] = len(digits)
-	}
-	text, start, values := string(digits), 0, new([3]string)
+func setAll(h http.Header, names *[3]string, limit string, remaining, reset int64) {
+	var room [2 * len("-9223372036854775808")]byte
+	digits := strconv.AppendInt(room[:0], remaining, 10)
+	end := len(digits)
+	text := string(strconv.AppendInt(digits, reset, 10))
+	values := &[3]string{limit, text[:end], text[end:]}
 	for i, name := range names {
-		values[i] = text[start:ends[i]]
-		start = ends[i]
 		if name != "" {
 			h[name] = values[i : i+1 : i+1] // who appends gets memory of his own
 		}
 	}
+}
+
+// numberText is the text of a number that nearly always is the same. It is safe for
+// concurrent use.
+type numberText struct {
+	known atomic.Pointer[writtenNumber]
+}
+
+type writtenNumber struct {
+	n    int64
+	text string
+}
+
+// of returns the text of n, and remembers that of the first.
+func (t *numberText) of(n int64) string {
+	known := t.known.Load()
+	if known != nil && known.n == n {
+		return known.text
+	}
+	text := strconv.FormatInt(n, 10)
+	if known == nil {
+		t.known.CompareAndSwap(nil, &writtenNumber{n: n, text: text})
+	}
+	return text
 }
 
 // WriteHeaders sets the headers of all throttles that judged r so far, and

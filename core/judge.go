@@ -14,6 +14,7 @@ type judgement struct {
 	rest    asking // what no backend was asked yet
 	group   asking // what one backend is asked
 	out     []Decision
+	uses    uint32        // so far
 	longest time.Duration // how long the request can be held, anyDelay if nobody asked
 }
 
@@ -50,6 +51,8 @@ func judge(ctx context.Context, r *Request, id string, throttles []*Throttle, un
 	}
 	j, _ := judgements.Get().(*judgement) // the pool holds nothing else
 	defer j.release()
+	j.uses++
+	r.sample(j.uses)
 	j.results, j.peek = results, peek
 	if err := j.prepare(ctx, r, id, throttles, units); err != nil {
 		return err

@@ -125,6 +125,7 @@ type attachment struct {
 	// ignored tells that ClientIP did not believe a forwarding header which came from what
 	// looks like a proxy: the place of its convention, counted from 1.
 	ignored uint8
+	sampled bool // ClientIP looks at this request, see forwardedSample
 }
 
 // identityMemo is the answer of one identifier.

@@ -165,6 +165,8 @@ func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int
 	}
 	c, _ := calls.Get().(*call) // the pool holds nothing else
 	defer c.release()
+	c.uses++
+	r.sample(c.uses)
 	c.ops = append(c.ops[:0], Op{})
 	ask, err := s.prepare(ctx, ctx.Err(), r, id, units, peek, res, &c.ops[0])
 	if !ask {
@@ -214,8 +216,9 @@ func (s *settings) peek(ctx context.Context, ops []Op, out []Decision) error {
 // call is the memory of one call of a backend, pooled because what is handed
 // through an interface escapes to the heap.
 type call struct {
-	ops []Op
-	out []Decision
+	ops  []Op
+	out  []Decision
+	uses uint32 // so far
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}

@@ -175,8 +175,7 @@ func (c *config) pass(w http.ResponseWriter, e *Exchange, v traffik.Verdict, nex
 	// Over HTTP/2 there is no connection to close.
 	e.out.closes = e.Request.HasBody && e.native.ProtoMajor == 1
 	if c.guard.CountOnly == nil {
-		next.ServeHTTP(e.Writer(v, w), e.handed)
-		e.out.finish()
+		next.ServeHTTP(e.Writer(v, w), e.handed) // End does the rest
 		return
 	}
 	watch := c.guard.Watch(e.handed.Context(), v, w)

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,35 +28,60 @@ type controls interface {
 // writer is the recorder with the abilities of the writer beneath. Go has no way
 // to add methods to a value, so there is a type for each combination.
 func (s *serverHTTP1) writer() http.ResponseWriter {
+	const own = canFlush | canNotify | canControl
 	r := &s.recorder
-	abilities := 0
-	if _, ok := r.ResponseWriter.(http.Flusher); ok {
-		abilities |= canFlush
-	}
-	if _, ok := r.ResponseWriter.(http.Hijacker); ok {
-		abilities |= canHijack
-	}
-	if _, ok := r.ResponseWriter.(io.ReaderFrom); ok {
-		abilities |= canReadFrom
-	}
-	p, ok := r.ResponseWriter.(http.Pusher)
-	if ok {
-		abilities |= canPush
-	}
-	n, notifies := r.ResponseWriter.(notifier)
-	if _, ok := r.ResponseWriter.(controls); ok && notifies {
-		switch abilities {
-		case canFlush | canHijack | canReadFrom:
-			return s
-		case canFlush | canPush:
-			return (*serverHTTP2)(s)
-		}
+	abilities := abilitiesOf(r.ResponseWriter)
+	switch abilities {
+	case own | canHijack | canReadFrom:
+		return s
+	case own | canPush:
+		return (*serverHTTP2)(s)
 	}
 	r.closes = false // not the server's own
-	if notifies {
-		return r.notifying(abilities, n, p)
+	abilities &^= canControl
+	p, _ := r.ResponseWriter.(http.Pusher)
+	if n, ok := r.ResponseWriter.(notifier); ok {
+		return r.notifying(abilities&^canNotify, n, p)
 	}
 	return r.plain(abilities, p)
+}
+
+// knownWriter is the first type of writer that was seen, which is nearly always the only
+// one: to ask it for each ability takes longer.
+var knownWriter atomic.Pointer[writerType]
+
+type writerType struct {
+	of        reflect.Type
+	abilities int
+}
+
+func abilitiesOf(w http.ResponseWriter) (abilities int) {
+	known, of := knownWriter.Load(), reflect.TypeOf(w)
+	if known != nil && known.of == of {
+		return known.abilities
+	}
+	if _, ok := w.(http.Flusher); ok {
+		abilities |= canFlush
+	}
+	if _, ok := w.(http.Hijacker); ok {
+		abilities |= canHijack
+	}
+	if _, ok := w.(io.ReaderFrom); ok {
+		abilities |= canReadFrom
+	}
+	if _, ok := w.(http.Pusher); ok {
+		abilities |= canPush
+	}
+	if _, ok := w.(notifier); ok {
+		abilities |= canNotify
+	}
+	if _, ok := w.(controls); ok {
+		abilities |= canControl
+	}
+	if known == nil {
+		knownWriter.CompareAndSwap(nil, &writerType{of: of, abilities: abilities})
+	}
+	return abilities
 }
 
 // Unwrap serves http.ResponseController, which finds all that it asks for before.

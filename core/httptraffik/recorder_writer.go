@@ -8,6 +8,8 @@ const (
 	canHijack
 	canReadFrom
 	canPush
+	canNotify  // http.CloseNotifier
+	canControl // what http.ResponseController asks for
 )
 
 // notifier is http.CloseNotifier: deprecated, yet what frameworks take for granted

@@ -113,7 +113,8 @@ func (e *Exchange) Writer(v traffik.Verdict, w http.ResponseWriter) http.Respons
 	if !v.TellsHeaders() {
 		return w
 	}
-	e.out.recorder = recorder{ResponseWriter: w, told: v, closes: e.out.closes}
+	out := &e.out.recorder
+	out.ResponseWriter, out.told, out.status, out.touched = w, v, 0, false
 	return e.out.writer()
 }
 
