@@ -61,7 +61,7 @@ func (r *Result) delayWithin(longest time.Duration, op *Op) {
 // which it doesn't include; what could not be refunded stays charged. The denial is
 // remembered in r as any other.
 func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
-	r, longest = orEmpty(r), longest.Truncate(time.Microsecond)
+	r, longest = orEmpty(r), max(0, longest.Truncate(time.Microsecond))
 	refused := Verdict{results: slices.Clone(v.results)}
 	for i := range refused.results {
 		res := &refused.results[i]

@@ -2,6 +2,7 @@ package traffik
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -14,7 +15,7 @@ type judgement struct {
 	rest    asking // what no backend was asked yet
 	group   asking // what one backend is asked
 	out     []Decision
-	uses    uint32        // so far
+	uses    uint32        // so far, from any number on
 	longest time.Duration // how long the request can be held, anyDelay if nobody asked
 }
 
@@ -42,7 +43,7 @@ func (a *asking) empty() {
 	a.ops, a.counts, a.places = a.ops[:0], a.counts[:0], a.places[:0]
 }
 
-var judgements = sync.Pool{New: func() any { return new(judgement) }}
+var judgements = sync.Pool{New: func() any { return &judgement{uses: rand.Uint32()} }} //nolint:gosec // no secret
 
 // judge fills results, one for each throttle: all are charged or none.
 func judge(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64, peek bool, results []Result) error {

@@ -13,7 +13,7 @@ import "github.com/traffik-go/traffik/core/internal/count"
 // obey, at most the largest cost + floor((length+1 µs)*limit/period) units in
 // any interval. A Delay is at most Capacity*period/limit.
 //
-// A request whose [Holder] can't hold it until its turn is denied and takes no place.
+// A request that its [Holder] can't hold until its turn is denied and takes no place.
 //
 // A refund never moves the start of another draw. It restores the units of a draw that
 // still waits for its turn and has nobody behind it, all of them at once; any other

@@ -86,8 +86,21 @@ func WithStrategy(strategy Strategy) Option {
 			s.refuse("WithStrategy(nil); give a strategy such as TokenBucket{}")
 			return
 		}
-		s.strategy = strategy
+		s.strategy = valueOf(strategy)
 	})
+}
+
+// valueOf returns what strategy points to if that is one of this package: backends and New
+// know those by their types.
+func valueOf(strategy Strategy) Strategy {
+	pointer := reflect.ValueOf(strategy)
+	if pointer.Kind() != reflect.Pointer || pointer.Type().Elem().PkgPath() != reflect.TypeFor[FixedWindow]().PkgPath() {
+		return strategy
+	}
+	if value, ok := pointer.Elem().Interface().(Strategy); ok {
+		return value
+	}
+	return strategy
 }
 
 // WithIdentifier sets who a request counts for; the default is [ClientIP]

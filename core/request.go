@@ -37,8 +37,10 @@ type Request struct {
 	// plain key.
 	Writer http.ResponseWriter
 	// Holder is asked how long the request can be held, where a [LeakyBucketWithQueue]
-	// counts: a draw whose turn comes later is denied and charged nothing. Nil means that
-	// it can be held for any time.
+	// counts: a draw whose turn comes later is denied and charged nothing, unless it comes
+	// within one unit's time (period/limit) of that. Compare [Verdict.Delay], and refuse what
+	// is too late by [Verdict.Refund] and [Request.RefuseDelay]. Nil means that the request
+	// can be held for any time.
 	Holder Holder
 	// HasBody tells that a body comes with the request, or may: its length is not 0
 	// or not known.

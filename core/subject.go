@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 )
 
@@ -218,10 +219,10 @@ func (s *settings) peek(ctx context.Context, ops []Op, out []Decision) error {
 type call struct {
 	ops  []Op
 	out  []Decision
-	uses uint32 // so far
+	uses uint32 // so far, from any number on
 }
 
-var calls = sync.Pool{New: func() any { return new(call) }}
+var calls = sync.Pool{New: func() any { return &call{uses: rand.Uint32()} }} //nolint:gosec // no secret
 
 func (c *call) release() {
 	clear(c.ops) // lets go of the strategies and identities

@@ -25,7 +25,7 @@ type Guard struct {
 	CountOnly func(status int) bool
 }
 
-// Check judges req, whose Holder it becomes, sets the headers, and holds an admitted request for as
+// Check judges req, whose Holder it is meanwhile, sets the headers, and holds an admitted request for as
 // long as its strategy asks. A request that does not pass (see [Guard.Passes])
 // is left to the caller to answer. One that can't be held so long, because ctx ends
 // before or a timeout of its [http.Server] passes, is denied at once (see
@@ -39,11 +39,13 @@ func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdic
 	case req == nil:
 		req = new(traffik.Request)
 	}
-	req.Holder = g
 	if !g.CountPreflight && req.IsPreflight() {
 		return traffik.Verdict{}, nil
 	}
+	before := req.Holder
+	req.Holder = g
 	v, err := g.Limit.Admit(ctx, req)
+	req.Holder = before // what the handler draws it holds itself
 	if err != nil {
 		return v, err
 	}

@@ -21,7 +21,7 @@ func (g *Guard) hold(ctx context.Context, req *traffik.Request, v traffik.Verdic
 	if turn <= 0 || !v.Allowed() || ctx.Err() != nil {
 		return v, turn // an ended context ends the wait at once
 	}
-	if longest := longestHold(ctx); turn > longest {
+	if longest := longestHold(ctx, untilDeadline(ctx)); turn > longest {
 		giveBack(ctx, v)
 		return req.RefuseDelay(v, max(longest, 0)), 0
 	}
@@ -30,9 +30,14 @@ func (g *Guard) hold(ctx context.Context, req *traffik.Request, v traffik.Verdic
 
 // MaxDelay implements [traffik.Holder] for requests that [Guard.Check] judges: how long
 // they can be held and still be answered, any time if MaxHold ends the hold before that
-// or the Guard is nil.
+// or the Guard is nil. Of what is left until a deadline a tenth is kept for the store: a draw
+// that turns out to be too late has taken a place that others needed.
 func (g *Guard) MaxDelay(ctx context.Context) time.Duration {
-	if longest := longestHold(ctx); g != nil && longest < g.MaxHold {
+	if g == nil {
+		return math.MaxInt64
+	}
+	left := untilDeadline(ctx)
+	if longest := longestHold(ctx, left-left/10); longest < g.MaxHold {
 		return longest
 	}
 	return math.MaxInt64
@@ -62,17 +67,22 @@ func giveBack(ctx context.Context, v traffik.Verdict) {
 	_ = v.RefundWithin(ctx, RefundPatience) // what fails stays charged: there is nobody to tell
 }
 
-// longestHold is how long the request of ctx can wait and still be answered: until ctx
-// ends, and within the timeouts of its server, which end the connection without a word
-// once they have passed. They count from when the server has read the head of the
+// untilDeadline is how long ctx lasts.
+func untilDeadline(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return math.MaxInt64
+	}
+	return time.Until(deadline) - 1 //nolint:forbidigo // a context's deadline is a time of day; at it, it is too late
+}
+
+// longestHold is how long the request of ctx can wait and still be answered: for longest,
+// because of its deadline, and within the timeouts of its server, which end the connection
+// without a word once they have passed. They count from when the server has read the head of the
 // request, which is not known here; a tenth of them is kept for what came before the
 // limit, its store included, and for the handler. What uses further out have held the
 // request for is taken off.
-func longestHold(ctx context.Context) time.Duration {
-	longest := time.Duration(math.MaxInt64)
-	if deadline, ok := ctx.Deadline(); ok {
-		longest = time.Until(deadline) - 1 //nolint:forbidigo // a context's deadline is a time of day; at it, it is too late
-	}
+func longestHold(ctx context.Context, longest time.Duration) time.Duration {
 	server, _ := ctx.Value(http.ServerContextKey).(*http.Server)
 	if server == nil {
 		return longest

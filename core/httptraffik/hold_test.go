@@ -170,41 +170,70 @@ func TestHoldsAddUp(t *testing.T) {
 }
 
 // A queue that is longer than requests can be held serves at its rate under overload: who
-// is refused takes no place from those that can wait, however slow the store is.
+// is refused takes no place from those that can wait.
 func TestOverloadOfALongQueue(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		memory, err := traffik.NewMemory()
-		if err != nil {
-			t.Fatal(err)
-		}
-		slow := traffiktest.Break(memory)
-		slow.Slow(2 * time.Millisecond)
-		queue := traffik.MustNew("queue", "10/s", traffik.WithBackend(slow), traffik.WithIdentifier(traffik.Shared()),
-			traffik.WithStrategy(traffik.LeakyBucketWithQueue{Capacity: 100}))
-		var served atomic.Int64
-		handler := httptraffik.New(queue)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served.Add(1) }))
-		ctx := context.WithValue(t.Context(), http.ServerContextKey, &http.Server{WriteTimeout: time.Second})
-		const clients, seconds = 20, 5
-		var over sync.WaitGroup
-		start := time.Now()
-		for range clients {
-			over.Go(func() {
-				for time.Since(start) < seconds*time.Second {
-					rec := httptest.NewRecorder()
-					handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
-					if rec.Code == http.StatusTooManyRequests {
-						<-time.After(10 * time.Millisecond)
+	const seconds = 5
+	within := func(d time.Duration) func(context.Context) (context.Context, context.CancelFunc) {
+		return func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, d) }
+	}
+	timeout := func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithValue(ctx, http.ServerContextKey, &http.Server{WriteTimeout: time.Second}), func() {}
+	}
+	for name, c := range map[string]struct {
+		rate     int64
+		clients  int
+		store    time.Duration
+		maxHold  time.Duration
+		ends     func(context.Context) (context.Context, context.CancelFunc)
+		capacity int64
+	}{
+		"write timeout":               {10, 20, 2 * time.Millisecond, time.Minute, timeout, 100},
+		"deadline":                    {10, 20, 2 * time.Millisecond, time.Minute, within(time.Second), 100},
+		"deadline and a slow store":   {100, 300, 20 * time.Millisecond, time.Minute, within(time.Second), 1000},
+		"deadline just after MaxHold": {100, 300, 20 * time.Millisecond, time.Second, within(1010 * time.Millisecond), 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				memory, err := traffik.NewMemory()
+				if err != nil {
+					t.Fatal(err)
+				}
+				slow := traffiktest.Break(memory)
+				slow.Slow(c.store)
+				queue := traffik.MustNew("queue", traffik.Per(c.rate, time.Second), traffik.WithBackend(slow), traffik.WithIdentifier(traffik.Shared()),
+					traffik.WithStrategy(&traffik.LeakyBucketWithQueue{Capacity: c.capacity})) // a pointer to it is the same
+				var served atomic.Int64
+				handler := httptraffik.New(queue, httptraffik.MaxHold(c.maxHold))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					if r.Context().Err() == nil {
+						served.Add(1)
 					}
+				}))
+				var clients sync.WaitGroup
+				start := time.Now()
+				for i := range c.clients {
+					clients.Go(func() {
+						<-time.After(time.Duration(i) * 777 * time.Microsecond)
+						for time.Since(start) < seconds*time.Second {
+							ctx, cancel := c.ends(t.Context())
+							rec := httptest.NewRecorder()
+							handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
+							cancel()
+							if rec.Code == http.StatusTooManyRequests {
+								<-time.After(10 * time.Millisecond)
+							}
+						}
+					})
+				}
+				clients.Wait()
+				// The last of them are held when the time is over.
+				if got := served.Load(); got < c.rate*seconds || got > c.rate*(seconds+1) {
+					t.Errorf("%d requests were served in %d s and what was held then, want %d a second", got, seconds, c.rate)
 				}
 			})
-		}
-		over.Wait()
-		// The last of them are held when the time is over.
-		if got := served.Load(); got < 10*seconds || got > 10*(seconds+1) {
-			t.Errorf("%d requests were served in %d s and what was held then, want ten a second", got, seconds)
-		}
-	})
+		})
+	}
 }
 
 // All throttles of a gate give back what they took when one of them would hold the
