@@ -14,8 +14,16 @@ import (
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
+// heedless draws whatever became of the context.
+type heedless struct{ traffik.Backend }
+
+func (h heedless) Take(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
+	return h.Backend.Take(context.WithoutCancel(ctx), ops, out)
+}
+
 // A deadline that passes while a function of the application looks something up is for
-// the error policy, whether the function fails with it or not, alone and in a gate.
+// the error policy, whether the function fails with it or not, alone and in a gate, in
+// process and on a store that looks at no context.
 func TestDeadlineWhileALookUpRuns(t *testing.T) {
 	t.Parallel()
 	for name, identify := range map[string]func(*traffik.Request) (string, error){
@@ -43,19 +51,27 @@ func TestDeadlineWhileALookUpRuns(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					options := []traffik.Option{traffik.WithBackend(memory), traffik.WithLogger(slog.New(slog.DiscardHandler)), want.option}
-					user := traffik.MustNew("user", "10/s", append(options, traffik.WithIdentifier(traffik.Identify("user", identify)))...)
-					address := traffik.MustNew("address", "10/s", options...)
-					for _, limiter := range []traffik.Limiter{user, traffik.All(user), traffik.All(address, user), traffik.All(user, address)} {
-						ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-						v, err := limiter.Admit(ctx, &traffik.Request{Context: ctx, RemoteAddr: "192.0.2.1:1"})
-						cancel()
-						if err != nil || v.Allowed() != want.allowed {
-							t.Errorf("%+v, %v; want allowed %v", v, err, want.allowed)
-						}
+					for _, store := range []traffik.Backend{memory, heedless{memory}} {
+						admitLate(t, identify, want.allowed, traffik.WithBackend(store), want.option)
 					}
 				})
 			})
+		}
+	}
+}
+
+// admitLate has requests judged whose deadline passes in identify.
+func admitLate(t *testing.T, identify func(*traffik.Request) (string, error), allowed bool, options ...traffik.Option) {
+	t.Helper()
+	options = append(options, traffik.WithLogger(slog.New(slog.DiscardHandler)))
+	user := traffik.MustNew("user", "10/s", append(options, traffik.WithIdentifier(traffik.Identify("user", identify)))...)
+	address := traffik.MustNew("address", "10/s", options...)
+	for _, limiter := range []traffik.Limiter{user, traffik.All(user), traffik.All(address, user), traffik.All(user, address)} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		v, err := limiter.Admit(ctx, &traffik.Request{Context: ctx, RemoteAddr: "192.0.2.1:1"})
+		cancel()
+		if err != nil || v.Allowed() != allowed {
+			t.Errorf("%+v, %v; want allowed %v", v, err, allowed)
 		}
 	}
 }

@@ -52,7 +52,7 @@ type Memory struct {
 	mask   uint64
 	closed atomic.Bool
 	warner warner
-	stop   func() // ends the sweeper
+	stop   func() // ends the sweeper and waits for it
 	plans  sync.Pool
 }
 
@@ -162,9 +162,13 @@ func shardCount(maxKeys int) int {
 func (m *Memory) startSweeper(interval time.Duration) {
 	done := make(chan struct{})
 	ticker := time.NewTicker(interval)
-	var once sync.Once
-	m.stop = func() { once.Do(func() { close(done) }) }
-	go func() {
+	end := sync.OnceFunc(func() { close(done) })
+	var sweeper sync.WaitGroup
+	m.stop = func() {
+		end()
+		sweeper.Wait()
+	}
+	sweeper.Go(func() {
 		defer ticker.Stop()
 		for {
 			select {
@@ -174,7 +178,7 @@ func (m *Memory) startSweeper(interval time.Duration) {
 				return
 			}
 		}
-	}()
+	})
 }
 
 // Take implements [Backend].
@@ -365,7 +369,7 @@ func (m *Memory) ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]
 
 // Sweep frees every expired key and every overflow counter that has reset, and returns the
 // number of keys it freed. It locks one shard at a time and releases the lock every few
-// hundred keys. Keys that expire while it runs may be left.
+// hundred keys. Keys that expire while it runs may be left. After Close it frees none.
 //
 // In a store that runs full, don't sweep: a throttle with a long period fills the places
 // freed from one with a short period, which then takes them back.
@@ -373,6 +377,9 @@ func (m *Memory) Sweep() int {
 	m.mustBeMade()
 	freed := 0
 	for i := range m.shards {
+		if m.closed.Load() {
+			break // nobody needs the room, and Close waits
+		}
 		freed += m.shards[i].sweep(m.now)
 	}
 	return freed
@@ -392,8 +399,8 @@ func (m *Memory) Len() int {
 	return total
 }
 
-// Close implements [Backend]. It ends the sweeper; the keys are left to the
-// garbage collector.
+// Close implements [Backend]. It ends the sweeper, whose goroutine is gone when Close
+// returns; the keys are left to the garbage collector.
 func (m *Memory) Close() error {
 	if m.unmade() {
 		return errUnmade

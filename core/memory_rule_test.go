@@ -295,7 +295,7 @@ func TestMemoryFullUnderConcurrency(t *testing.T) {
 	defer func() { _ = m.Close() }()
 	var throttles []*Throttle
 	for i, s := range []Strategy{FixedWindow{}, TokenBucket{}, SlidingWindowLog{}} {
-		throttles = append(throttles, MustNew("t"+strconv.Itoa(i), "2/10ms", WithBackend(m), WithStrategy(s)))
+		throttles = append(throttles, MustNew("t"+strconv.Itoa(i), "1/s", WithBackend(m), WithStrategy(s)))
 	}
 	gate := All(throttles[0], throttles[1], throttles[2])
 	var all sync.WaitGroup
@@ -324,8 +324,12 @@ func TestMemoryFullUnderConcurrency(t *testing.T) {
 		})
 	}
 	all.Wait()
+	_ = m.Close()
+	m.check(t)
 	if m.Len() > 3000 {
 		t.Errorf("%d keys, bound 3000", m.Len())
 	}
-	_ = m.Close()
+	if stats := m.Stats(); stats.Evictions == 0 || stats.OverflowDraws == 0 {
+		t.Errorf("%+v: the store was never full", stats)
+	}
 }

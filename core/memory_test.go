@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -526,4 +527,49 @@ func TestMemoryClockBefore1970(t *testing.T) {
 			}
 		}
 	}
+}
+
+// lateClock is asked by a sweep that takes its time.
+type lateClock struct {
+	handClock
+	asked, goOn chan struct{}
+}
+
+func (c *lateClock) Now() Instant {
+	select {
+	case c.asked <- struct{}{}:
+		<-c.goOn
+	default:
+	}
+	return c.handClock.Now()
+}
+
+// Close returns when the sweeper has ended, also one that is at work.
+func TestMemoryCloseWaitsForTheSweeper(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clock := &lateClock{asked: make(chan struct{}), goOn: make(chan struct{})}
+		m, err := NewMemory(WithClock(clock), WithSweepInterval(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newNamed(t, "sweep", "1/d", WithBackend(m)).Key("k").Hit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-clock.asked
+		var closed atomic.Bool
+		go func() {
+			_ = m.Close()
+			closed.Store(true)
+		}()
+		synctest.Wait()
+		if closed.Load() {
+			t.Error("Close returned while the sweeper was at work")
+		}
+		close(clock.goOn)
+		synctest.Wait()
+		if !closed.Load() {
+			t.Error("Close did not return when the sweeper had ended")
+		}
+	})
 }

@@ -176,14 +176,14 @@ func TestCallersEndInProcess(t *testing.T) {
 	defer cancel()
 	throttle := named(t, t.Name(), memory)
 	for way, draw := range draws(throttle) {
-		if _, res, err := draw(ctx); !errors.Is(err, errTooSlow) || res.Allowed {
+		if _, res, err := draw(ctx); !errors.Is(err, errTooSlow) || errors.Is(err, traffik.ErrBackend) || res.Allowed {
 			t.Errorf("%s: %+v, %v; want the cause of the context's end", way, res, err)
 		}
 	}
-	if err := throttle.Key("k").Reset(ctx); !errors.Is(err, errTooSlow) {
+	if err := throttle.Key("k").Reset(ctx); !errors.Is(err, errTooSlow) || errors.Is(err, traffik.ErrBackend) {
 		t.Errorf("Reset: %v, want the cause of the context's end", err)
 	}
-	if _, err := throttle.Key("k").Describe(ctx); !errors.Is(err, errTooSlow) {
+	if _, err := throttle.Key("k").Describe(ctx); !errors.Is(err, errTooSlow) || errors.Is(err, traffik.ErrBackend) {
 		t.Errorf("Describe: %v, want the cause of the context's end", err)
 	}
 	if memory.Len() != 0 {

@@ -228,19 +228,22 @@ func TestCloseWaitsForCalls(t *testing.T) {
 // nothing after Close has returned.
 func TestCloseBesideCalls(t *testing.T) {
 	t.Parallel()
-	for range 200 {
-		var finished bool // read by what must have ended
+	for round := range 200 {
+		var finished atomic.Bool // no round trip may see it
+		var trips atomic.Int64
 		b := answered(t, func(context.Context) error {
-			if finished {
+			trips.Add(1)
+			for range 3 {
+				runtime.Gosched() // so that Close comes while it is under way
+			}
+			if finished.Load() {
 				t.Error("a round trip after Close has returned")
 			}
 			return errNoMemory
 		})
 		var wg sync.WaitGroup
-		start := make(chan struct{})
 		for i := range 8 {
 			wg.Go(func() {
-				<-start
 				for err := error(nil); !errors.Is(err, traffik.ErrClosed); {
 					strategy := []traffik.Strategy{traffik.FixedWindow{}, inGo{}}[i%2]
 					ctx := []context.Context{t.Context(), context.Background()}[i/2%2]
@@ -251,9 +254,11 @@ func TestCloseBesideCalls(t *testing.T) {
 				}
 			})
 		}
-		close(start)
+		for trips.Load() < int64(1+round%40) {
+			runtime.Gosched()
+		}
 		_ = b.Close()
-		finished = true // a data race with a round trip that goes on is a failure, too
+		finished.Store(true)
 		wg.Wait()
 	}
 }

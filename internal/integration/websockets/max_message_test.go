@@ -172,6 +172,7 @@ func dialRaw(t *testing.T, server *host) *gorilla.Conn {
 
 // closeCode reads until the connection ends, and returns the status of the close frame.
 func closeCode(ws *gorilla.Conn) int {
+	_ = ws.SetReadDeadline(time.Now().Add(patience)) // a connection that nobody ends is a failure, too
 	for {
 		if _, _, err := ws.ReadMessage(); err != nil {
 			var closed *gorilla.CloseError
