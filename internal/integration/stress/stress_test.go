@@ -49,18 +49,24 @@ func TestStress(t *testing.T) { //nolint:paralleltest // the environment is the 
 
 func TestBeside(t *testing.T) { t.Log("that is nobody's business") }
 `,
-		"once/first":            "",
+		"once/first": "",
+		"one/one_test.go": "package p\n\nimport (\n\t\"runtime\"\n\t\"testing\"\n)\n\n" + `func TestOne(t *testing.T) {
+	if runtime.GOMAXPROCS(0) == 1 {
+		t.Error("this was on one core")
+	}
+}
+`,
 		"broken/broken_test.go": "package p\n\nfunc nonsense() { undefined() }\n",
 		"none/none.go":          "package none\n",
 	})
 	var out bytes.Buffer
 	err := plan{dir: dir, runs: 2, packages: []string{"./..."}, last: []string{"-short", "-cpu=1,2"}}.run(t.Context(), &out)
-	if err == nil || err.Error() != "4 failures" {
-		t.Errorf("%v, want four failures:\n%s", err, out.String())
+	if err == nil || err.Error() != "5 failures" {
+		t.Errorf("%v, want five failures:\n%s", err, out.String())
 	}
 	for _, want := range []string{
 		`(?m)^ +3 +3 +\S+ +example.com/stressed/broken$`, `(?m)^ +3 +0 +\S+ +example.com/stressed/good$`, `(?m)^ +3 +1 +\S+ +example.com/stressed/once$`,
-		`(?m)^run 1 of 2: 2 failures, `, `(?m)^run 2 of 2: 1 failures, `, `(?m)^-short -cpu=1,2: 1 failures, `,
+		`(?m)^run 1 of 2: 2 failures, `, `(?m)^run 2 of 2: 1 failures, `, `(?m)^-short -cpu=1,2: 2 failures, `,
 	} {
 		if !regexp.MustCompile(want).Match(out.Bytes()) {
 			t.Errorf("no match of %s:\n%s", want, out.String())
@@ -75,7 +81,7 @@ func TestBeside(t *testing.T) { t.Log("that is nobody's business") }
 		t.Error(err)
 	}
 	for text, want := range map[string]bool{
-		"==== run 1 of 2: example.com/stressed/once": true, "this was the first": true, "undefined: undefined": true, "nobody's business": false,
+		"==== run 1 of 2: example.com/stressed/once": true, "this was the first": true, "this was on one core": true, "undefined: undefined": true, "nobody's business": false,
 	} {
 		if bytes.Contains(log, []byte(text)) != want {
 			t.Errorf("that the log has %q is not %v:\n%s", text, want, log)

@@ -26,7 +26,10 @@ type row struct {
 	slowest        time.Duration
 }
 
-type printed struct{ test, text string }
+type printed struct {
+	test, text string
+	failed     bool // with this output: under -cpu a test runs more than once, by one name
+}
 
 func newTable(log io.Writer) *table {
 	return &table{log: log, rows: map[string]*row{}, output: map[string][]printed{}}
@@ -50,7 +53,7 @@ func (t *table) add(pass, line string) {
 		if e.Package == "" {
 			e.Package, _, _ = strings.Cut(e.ImportPath, " ") // "path [path.test]"
 		}
-		t.output[e.Package] = append(t.output[e.Package], printed{e.Test, e.Output})
+		t.output[e.Package] = append(t.output[e.Package], printed{test: e.Test, text: e.Output})
 	case "pass", "skip", "fail":
 		t.ended(pass, e)
 	}
@@ -58,9 +61,7 @@ func (t *table) add(pass, line string) {
 
 func (t *table) ended(pass string, e event) {
 	if e.Test != "" {
-		if e.Action != "fail" { // what it printed helps nobody
-			t.output[e.Package] = slices.DeleteFunc(t.output[e.Package], func(p printed) bool { return p.test == e.Test })
-		}
+		t.testEnded(e)
 		return
 	}
 	if e.Action == "skip" { // a package without tests
@@ -78,6 +79,18 @@ func (t *table) ended(pass string, e event) {
 		t.fail(pass, e.Package, texts)
 	}
 	delete(t.output, e.Package)
+}
+
+// testEnded keeps what a test printed if it failed. Else that helps nobody.
+func (t *table) testEnded(e event) {
+	output := t.output[e.Package]
+	if e.Action != "fail" {
+		t.output[e.Package] = slices.DeleteFunc(output, func(p printed) bool { return p.test == e.Test && !p.failed })
+		return
+	}
+	for i := range output {
+		output[i].failed = output[i].failed || output[i].test == e.Test
+	}
 }
 
 func (t *table) row(name string) *row {
