@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unique"
@@ -285,10 +286,15 @@ func (w *world) step() {
 	}
 }
 
-// All calls at once, on a store that is always full.
+// countingClock goes on by twenty microseconds at each reading, however fast the machine is.
+type countingClock struct{ readings atomic.Int64 }
+
+func (c *countingClock) Now() Instant { return testEpoch + Instant(20*c.readings.Add(1)) }
+
+// All calls at once, on a store that is soon full and stays so.
 func TestMemoryFullUnderConcurrency(t *testing.T) {
 	t.Parallel()
-	m, err := NewMemory(WithMaxKeys(3000), WithSweepInterval(time.Millisecond), silent)
+	m, err := NewMemory(WithClock(new(countingClock)), WithMaxKeys(3000), WithSweepInterval(time.Millisecond), silent)
 	if err != nil {
 		t.Fatal(err)
 	}
