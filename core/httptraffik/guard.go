@@ -25,8 +25,8 @@ type Guard struct {
 	CountOnly func(status int) bool
 }
 
-// Check judges req, whose Holder it is meanwhile, sets the headers, and holds an admitted request for as
-// long as its strategy asks. A request that does not pass (see [Guard.Passes])
+// Check judges req, sets the headers, and holds an admitted request for as
+// long as its strategy asks. While Limit is asked, g is the Holder of req. A request that does not pass (see [Guard.Passes])
 // is left to the caller to answer. One that can't be held so long, because ctx ends
 // before or a timeout of its [http.Server] passes, is denied at once (see
 // [traffik.Request.RefuseDelay]). The error is that of [traffik.Limiter], or the cause

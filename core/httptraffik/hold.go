@@ -30,8 +30,8 @@ func (g *Guard) hold(ctx context.Context, req *traffik.Request, v traffik.Verdic
 
 // MaxDelay implements [traffik.Holder] for requests that [Guard.Check] judges: how long
 // they can be held and still be answered, any time if MaxHold ends the hold before that
-// or the Guard is nil. Of what is left until a deadline a tenth is kept for the store: a draw
-// that turns out to be too late has taken a place that others needed.
+// or the Guard is nil. A tenth of the time left until a deadline is reserved for the store: a
+// draw that comes back too late has taken a place that another request could have used.
 func (g *Guard) MaxDelay(ctx context.Context) time.Duration {
 	if g == nil {
 		return math.MaxInt64
