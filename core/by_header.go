@@ -25,7 +25,7 @@ import (
 //
 // A client writes what it likes into a header. Where the application does not
 // refuse unknown values before the limit is asked, every new value is a new
-// bucket: use [Together] with [ClientIP], or a limit by [ClientIP] besides.
+// bucket: use [Combine] with [ClientIP], or a limit by [ClientIP] besides.
 func ByHeader(name string) *Identifier {
 	id := &Identifier{scheme: namedScheme("header", strings.ToLower(name))}
 	if !isToken(name) {

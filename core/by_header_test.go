@@ -116,7 +116,7 @@ func TestIdentityOfChecksItsScheme(t *testing.T) {
 	type key struct{ n int }
 	for _, id := range []*Identifier{
 		ClientIP(), ByRoute(), Shared(), ByHeader("X-!#$%&'*+-.^_`|~"), ByHeader(strings.Repeat("x", 200)), ByCookie("a|b"), ByQuery("a b"),
-		ByParam("ключ"), ByValue(key{7}), ByValue(42), Identify("a-b_c.9", func(*Request) (string, error) { return "", nil }), FirstOf(Shared()), Together(Shared()),
+		ByParam("ключ"), ByValue(key{7}), ByValue(42), Identify("a-b_c.9", func(*Request) (string, error) { return "", nil }), FirstOf(Shared()), Combine(Shared()),
 	} {
 		if !isScheme(id.scheme) {
 			t.Errorf("the scheme %q of an identifier is refused", id.scheme)

@@ -19,7 +19,7 @@ func ByParam(name string) *Identifier {
 	return &Identifier{
 		scheme:      namedScheme("param", name),
 		err:         nonEmpty("ByParam", name),
-		provisional: true,
+		perUse: true,
 		of: func(r *Request) (string, error) {
 			if r.Source == nil {
 				return "", ErrAbsent
@@ -43,7 +43,7 @@ func ByParam(name string) *Identifier {
 // kept. Keys that are not strings are told apart by their type and what fmt
 // prints for them.
 func ByValue(key any) *Identifier {
-	id := &Identifier{scheme: namedScheme("value", keyName(key)), provisional: true}
+	id := &Identifier{scheme: namedScheme("value", keyName(key)), perUse: true}
 	if key == nil || !reflect.TypeOf(key).Comparable() {
 		id.err = fmt.Errorf("%w: ByValue(%v); accepted is a comparable key that is not nil", ErrConfig, key)
 	}
@@ -109,7 +109,7 @@ func valueText(stored any) (string, error) {
 
 // ByRoute makes an identifier from the pattern that the router matched:
 // "route:/users/:id", one bucket for all clients of a route. Combine it with
-// others through [Together].
+// others through [Combine].
 //
 // Requests that match no route share one identity for each method, "route:|GET", with
 // one more for all methods that RFC 9110 and RFC 5789 don't define, "route:|": they stay
@@ -127,7 +127,7 @@ func ByRoute() *Identifier { return byRoute }
 
 var byRoute = &Identifier{
 	scheme:      "route",
-	provisional: true,
+	perUse: true,
 	of: func(r *Request) (string, error) {
 		if pattern := r.Pattern(); pattern != "" {
 			return escapePart(pattern), nil

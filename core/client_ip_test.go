@@ -292,7 +292,7 @@ func TestUnconfiguredProxyIsLoggedOnce(t *testing.T) { //nolint:paralleltest // 
 		want   bool
 	}{
 		{"private peer", ClientIP(), "10.0.0.1:80", "X-Forwarded-For", true},
-		{"part of another", FirstOf(ByHeader("X-API-Key"), Together(ClientIP(), Shared())), "10.0.0.1:80", "X-Forwarded-For", true},
+		{"part of another", FirstOf(ByHeader("X-API-Key"), Combine(ClientIP(), Shared())), "10.0.0.1:80", "X-Forwarded-For", true},
 		{"loopback peer", ClientIP(), "127.0.0.1:80", "Forwarded", true},
 		{"loopback IPv6 peer", ClientIP(), "[::1]:80", "X-Real-IP", true},
 		{"link-local peer", ClientIP(), "[fe80::1%eth0]:80", "True-Client-IP", true},

@@ -35,7 +35,7 @@ func TestGateAllOrNothing(t *testing.T) {
 		if got := v.Results()[1]; got.Outcome != Uncharged || got.Remaining != 18 {
 			t.Errorf("the daily limit beside a denial: %+v, want Uncharged with 18 remaining", got)
 		}
-		if shown := v.Shown(); shown.UID() != burst.UID() || v.RetryAfter() != shown.RetryAfter {
+		if shown := v.Tightest(); shown.UID() != burst.UID() || v.RetryAfter() != shown.RetryAfter {
 			t.Errorf("shown is %q, want the burst limit, which denies", shown.UID())
 		}
 		if stat, _ := daily.Key("k").Stat(t.Context()); stat.Remaining != 18 {
@@ -57,7 +57,7 @@ func TestGateIsOneTakePerBackend(t *testing.T) {
 	if one.takes.Load() != 1 || two.takes.Load() != 1 {
 		t.Errorf("%d and %d Takes, want one for each backend", one.takes.Load(), two.takes.Load())
 	}
-	if v, err := gate.Key("k").Stat(t.Context()); err != nil || v.Shown().Remaining != 4 {
+	if v, err := gate.Key("k").Stat(t.Context()); err != nil || v.Tightest().Remaining != 4 {
 		t.Errorf("Stat: %+v, %v; want 4 remaining", v, err)
 	}
 	if one.peeks.Load() != 1 || two.peeks.Load() != 1 {
@@ -303,7 +303,7 @@ func TestUseWithinAUse(t *testing.T) {
 	b := newNamed(t, "b", "5/h", WithBackend(m), WithIdentifier(Shared()))
 	outer := newNamed(t, "outer", "9/h", WithBackend(m), WithIdentifier(Shared()), WithCostFunc(func(r *Request) (int64, error) {
 		v, err := All(a, b).Admit(context.Background(), r)
-		return v.Shown().Limit - 4, err
+		return v.Tightest().Limit - 4, err
 	}))
 	r := &Request{}
 	for range 2 {
@@ -348,16 +348,16 @@ func TestVerdict(t *testing.T) {
 		return Result{Decision: Decision{Allowed: outcome != Denied, Remaining: remaining, RetryAfter: retry}, Outcome: outcome}
 	}
 	var zero Verdict
-	if !zero.Allowed() || zero.Failed() || zero.Status() != 200 || zero.Shown().Counted() || zero.Err() != nil {
+	if !zero.Allowed() || zero.Failed() || zero.Status() != 200 || zero.Tightest().Counted() || zero.Err() != nil {
 		t.Errorf("the zero Verdict does not simply allow: %+v", zero)
 	}
 	v := Verdict{results: []Result{counted(Denied, 0, 5*time.Second), counted(Uncharged, 0, 0), counted(Denied, 3, time.Minute)}}
-	if v.Shown().RetryAfter != time.Minute || v.RetryAfter() != time.Minute || v.Status() != 429 {
-		t.Errorf("shown %+v, want the denier with the longest wait", v.Shown())
+	if v.Tightest().RetryAfter != time.Minute || v.RetryAfter() != time.Minute || v.Status() != 429 {
+		t.Errorf("shown %+v, want the denier with the longest wait", v.Tightest())
 	}
 	v = Verdict{results: []Result{counted(Admitted, 7, 0), {Outcome: Exempt, Decision: Decision{Allowed: true}}, counted(Admitted, 2, 0)}}
-	if v.Shown().Remaining != 2 || v.Status() != 200 {
-		t.Errorf("shown %+v, want the least remaining", v.Shown())
+	if v.Tightest().Remaining != 2 || v.Status() != 200 {
+		t.Errorf("shown %+v, want the least remaining", v.Tightest())
 	}
 	failed := Result{Outcome: FailedClosed}
 	if v := (Verdict{results: []Result{failed, counted(Denied, 0, time.Second)}}); v.Failed() || v.Status() != 429 {
@@ -388,7 +388,7 @@ func TestUseAfterAPanic(t *testing.T) {
 		}()
 		fails = false
 		for range 3 { // the second and third repeat the first
-			if v, err := limiter.Admit(t.Context(), r); err != nil || v.Shown().Remaining != 9 {
+			if v, err := limiter.Admit(t.Context(), r); err != nil || v.Tightest().Remaining != 9 {
 				t.Errorf("%+v, %v; want one charge", v.Results(), err)
 			}
 		}

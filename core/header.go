@@ -38,7 +38,7 @@ var NoHeaders = HeaderSet{}
 
 // XRateLimitHeaders is the default set: X-RateLimit-Limit, -Remaining and
 // -Reset, the last in whole seconds from now, rounded up. Of several throttles
-// it shows the one of [Verdict.Shown].
+// it shows the one of [Verdict.Tightest].
 var XRateLimitHeaders = NamedHeaders("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
 // NamedHeaders is the default set under other names. An empty name leaves that
@@ -51,7 +51,7 @@ func NamedHeaders(limit, remaining, reset string) HeaderSet {
 		}
 	}
 	form.write = func(h http.Header, v Verdict, _ time.Duration) {
-		shown := v.shown()
+		shown := v.tightest()
 		if shown == nil {
 			return
 		}

@@ -162,7 +162,7 @@ func TestHeaderSets(t *testing.T) {
 	if h.Get("Quota-Reset") == "" {
 		t.Error("Quota-Reset is missing")
 	}
-	custom := CustomHeaders(func(h http.Header, v Verdict) { h.Set("Left", v.Shown().Outcome.String()) }, "Left")
+	custom := CustomHeaders(func(h http.Header, v Verdict) { h.Set("Left", v.Tightest().Outcome.String()) }, "Left")
 	wantHeader(t, answer(t, with("custom", custom), 1, "GET").header, "Left", "admitted")
 
 	// Two forms side by side, each for its own throttles; a form is written once.

@@ -31,10 +31,10 @@ type Identifier struct {
 	of func(*Request) (value string, err error)
 	// whole means that of returns a complete identity, scheme included.
 	whole bool
-	// provisional marks an identity that later middleware may change: not
+	// perUse marks an identity that later middleware may change: not
 	// remembered beyond the use that asked.
-	provisional bool
-	// compose takes the place of of in FirstOf and Together. It is not
+	perUse bool
+	// compose takes the place of of in FirstOf and Combine. It is not
 	// remembered: its parts are, each for as long as its own answer holds.
 	compose func(*Request) (id string, err error)
 	// trusts is one text for all identifiers that read client addresses and trust the
@@ -141,7 +141,7 @@ func (id *Identifier) resolve(r *Request) (name string, anonymous bool, err erro
 	return name, false, err
 }
 
-// errAllAbsent comes with the identity that Together makes of parts which are all absent.
+// errAllAbsent comes with the identity that Combine makes of parts which are all absent.
 var errAllAbsent = errors.New("traffik: the request carries none of these identities")
 
 func (id *Identifier) isZero() bool { return id.of == nil && id.compose == nil && id.err == nil }
@@ -160,17 +160,17 @@ func (id *Identifier) answer(r *Request) (string, error) {
 	}
 	known := r.attached()
 	if memo, ok := known.recall(id, r); ok {
-		r.provisional = r.provisional || memo.in != nil
+		r.perUse = r.perUse || memo.in != nil
 		return memo.id, memo.err
 	}
-	outer := r.provisional // of an identifier that asks this one
-	r.provisional = false
+	outer := r.perUse // of an identifier that asks this one
+	r.perUse = false
 	name, err := id.find(r)
 	memo := identityMemo{by: id, id: name, err: err}
-	if r.provisional || id.provisional || err != nil && !errors.Is(err, Exempted) {
+	if r.perUse || id.perUse || err != nil && !errors.Is(err, Exempted) {
 		memo.in = r
 	}
-	r.provisional = outer || memo.in != nil
+	r.perUse = outer || memo.in != nil
 	known.remember(memo)
 	return name, err
 }

@@ -112,11 +112,11 @@ func TestIdentifierMisuseIsKept(t *testing.T) {
 		"first of none":    FirstOf(),
 		"first of nil":     FirstOf(ClientIP(), nil),
 		"first of wrong":   FirstOf(ClientIP(), wrong),
-		"together none":    Together(),
-		"together nil":     Together(nil),
-		"together wrong":   Together(wrong, ClientIP()),
-		"nested":           FirstOf(Together(FirstOf(wrong))),
-		"together clients": Together(ClientIP(TrustedHops(0))),
+		"combine none":    Combine(),
+		"combine nil":     Combine(nil),
+		"combine wrong":   Combine(wrong, ClientIP()),
+		"nested":           FirstOf(Combine(FirstOf(wrong))),
+		"combine clients": Combine(ClientIP(TrustedHops(0))),
 	} {
 		if !errors.Is(id.err, ErrConfig) {
 			t.Errorf("%s: error %v, want ErrConfig", name, id.err)
@@ -125,7 +125,7 @@ func TestIdentifierMisuseIsKept(t *testing.T) {
 			t.Errorf("%s: answers %q, %v", name, got, err)
 		}
 	}
-	if ByHeader("X-Key").err != nil || FirstOf(ClientIP()).err != nil || Together(ClientIP()).err != nil {
+	if ByHeader("X-Key").err != nil || FirstOf(ClientIP()).err != nil || Combine(ClientIP()).err != nil {
 		t.Error("a right one has an error")
 	}
 }
@@ -224,7 +224,7 @@ func TestPointerKeysNameNoAddress(t *testing.T) {
 func TestSecretsAreAlwaysHashed(t *testing.T) {
 	t.Parallel()
 	r := &Request{Header: headerOf("Authorization", "Bearer tok", "Cookie", "sid=tok")}
-	got := mustIdentity(t, Together(ByHeader("Authorization"), ByCookie("sid")), r)
+	got := mustIdentity(t, Combine(ByHeader("Authorization"), ByCookie("sid")), r)
 	if strings.Contains(got, "tok") || strings.Count(got, "#") != 2 {
 		t.Errorf("%q", got)
 	}
@@ -281,7 +281,7 @@ func TestCookieIsTheOneTheApplicationReads(t *testing.T) {
 
 func TestByRouteFailsWhereNoRouteIsKnown(t *testing.T) {
 	t.Parallel()
-	for _, id := range []*Identifier{ByRoute(), FirstOf(ByRoute(), ClientIP()), Together(ClientIP(), ByRoute())} {
+	for _, id := range []*Identifier{ByRoute(), FirstOf(ByRoute(), ClientIP()), Combine(ClientIP(), ByRoute())} {
 		got, err := id.Identity(&Request{RemoteAddr: "192.0.2.1:1"})
 		if got != "" || !errors.Is(err, ErrIdentity) || errors.Is(err, ErrAbsent) || !strings.Contains(err.Error(), "after the router has matched") {
 			t.Errorf("%q, %v; want a failure with the cure", got, err)
@@ -321,7 +321,7 @@ func TestByRouteWhereNoRouteMatched(t *testing.T) {
 				}
 			}
 		}
-		if got := mustIdentity(t, Together(ByRoute(), ClientIP()), &Request{Method: method, Source: router{}, RemoteAddr: "192.0.2.1:1"}); got != identity+"+ip:192.0.2.1" {
+		if got := mustIdentity(t, Combine(ByRoute(), ClientIP()), &Request{Method: method, Source: router{}, RemoteAddr: "192.0.2.1:1"}); got != identity+"+ip:192.0.2.1" {
 			t.Errorf("%q together: %q", method, got)
 		}
 	}
@@ -358,7 +358,7 @@ func TestFirstOf(t *testing.T) {
 		{"failure is the answer", []*Identifier{absent, failing, a}, "", boom},
 		{"exemption is the answer", []*Identifier{exempt, a}, "", Exempted},
 		{"nested", []*Identifier{FirstOf(absent), a}, "a:1", nil},
-		{"nested Together", []*Identifier{Together(absent, absent), a}, "b:+b:", nil},
+		{"nested Combine", []*Identifier{Combine(absent, absent), a}, "b:+b:", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -380,7 +380,7 @@ func TestFirstOf(t *testing.T) {
 func TestTogetherCannotBeForged(t *testing.T) {
 	t.Parallel()
 	pair := func(a, b string) string {
-		return mustIdentity(t, Together(
+		return mustIdentity(t, Combine(
 			Identify("a", func(*Request) (string, error) { return a, nil }),
 			Identify("b", func(*Request) (string, error) { return b, nil })), &Request{})
 	}
@@ -401,7 +401,7 @@ func TestTogetherCannotBeForged(t *testing.T) {
 			seen[got] = [2]string{a, b}
 		}
 	}
-	if _, err := Together(ClientIP(), Identify("x", func(*Request) (string, error) { return "", Exempted })).Identity(&Request{}); !errors.Is(err, Exempted) {
+	if _, err := Combine(ClientIP(), Identify("x", func(*Request) (string, error) { return "", Exempted })).Identity(&Request{}); !errors.Is(err, Exempted) {
 		t.Errorf("an exempted part: %v", err)
 	}
 }
@@ -423,7 +423,7 @@ func TestIdentityIsComputedOncePerRequest(t *testing.T) {
 			t.Parallel()
 			calls := 0
 			user := Identify("user", func(*Request) (string, error) { calls++; return tc.value, tc.err })
-			ids := []*Identifier{user, FirstOf(user, ClientIP()), Together(user, ClientIP()), FirstOf(Together(user))}
+			ids := []*Identifier{user, FirstOf(user, ClientIP()), Combine(user, ClientIP()), FirstOf(Combine(user))}
 			outer, inner := &Request{RemoteAddr: "192.0.2.1:1"}, &Request{RemoteAddr: "192.0.2.1:1"}
 			ask := func(r *Request) {
 				for range 2 {
@@ -460,7 +460,7 @@ func TestNestedUseSeesWhatLaterMiddlewareKnows(t *testing.T) {
 	ip := ClientIP()
 	user := FirstOf(ByValue("user"), ip)
 	key := FirstOf(ByHeader("X-Key"), ip)
-	param, plan, both := ByParam("id"), ByValue("plan"), Together(ip, ByValue("plan"))
+	param, plan, both := ByParam("id"), ByValue("plan"), Combine(ip, ByValue("plan"))
 	check := func(r *Request, id *Identifier, want string) {
 		t.Helper()
 		for range 2 {
@@ -496,15 +496,15 @@ func TestNestedUseSeesWhatLaterMiddlewareKnows(t *testing.T) {
 	check(outer, plan, "value.plan:free")
 }
 
-// TestProvisionalAnswers: what a function says to be of one use is not known to
+// TestPerUseAnswers: what a function says to be of one use is not known to
 // the next, nor what another function makes of it; the rest is.
-func TestProvisionalAnswers(t *testing.T) {
+func TestPerUseAnswers(t *testing.T) {
 	t.Parallel()
 	calls := map[string]int{}
 	user := Identify("user", func(*Request) (string, error) { calls["user"]++; return "ann", nil })
 	room := Identify("room", func(r *Request) (string, error) {
 		calls["room"]++
-		r.Provisional()
+		r.PerUse()
 		return r.Path, nil
 	})
 	derived := func(scheme string) *Identifier {
@@ -513,7 +513,7 @@ func TestProvisionalAnswers(t *testing.T) {
 			return room.Identity(r)
 		})
 	}
-	ids := []*Identifier{user, derived("first"), room, derived("second"), Together(user, room)}
+	ids := []*Identifier{user, derived("first"), room, derived("second"), Combine(user, room)}
 	connection := &Request{}
 	for i, path := range []string{"red", "blue"} {
 		message := connection.Detach()

@@ -167,9 +167,9 @@ func TestAnonymousIdentityIsLogged(t *testing.T) {
 		"no address":                {ClientIP(), "identity=ip"},
 		"first of":                  {FirstOf(byKey, byUser), "identity=anonymous"},
 		"first of, with a fallback": {FirstOf(byKey, Shared()), ""},
-		"all together":              {Together(byKey, byUser), "identity=together"},
-		"nested":                    {FirstOf(Together(Together(byKey), byUser), byUser), "identity=anonymous"},
-		"one of them":               {Together(byKey, Shared()), ""},
+		"all together":              {Combine(byKey, byUser), "identity=combine"},
+		"nested":                    {FirstOf(Combine(Combine(byKey), byUser), byUser), "identity=anonymous"},
+		"one of them":               {Combine(byKey, Shared()), ""},
 		"shared":                    {Shared(), ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -497,7 +497,7 @@ func TestMemoryGatesLookBehindProtectedKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v.Shown().Remaining != 8 {
+		if v.Tightest().Remaining != 8 {
 			overflowed++
 		}
 	}

@@ -159,7 +159,7 @@ type foreign struct{ *traffik.Memory }
 func TestZeroValuesThatMeanSomething(t *testing.T) {
 	t.Parallel()
 	var v traffik.Verdict
-	if !v.Allowed() || v.Failed() || v.Status() != 200 || v.Err() != nil || v.Delay() != 0 || v.RetryAfter() != 0 || v.Shown().Counted() || v.Results() != nil {
+	if !v.Allowed() || v.Failed() || v.Status() != 200 || v.Err() != nil || v.Delay() != 0 || v.RetryAfter() != 0 || v.Tightest().Counted() || v.Results() != nil {
 		t.Errorf("the zero Verdict: %+v", v)
 	}
 	if err := v.Refund(t.Context()); err != nil {
@@ -171,7 +171,7 @@ func TestZeroValuesThatMeanSomething(t *testing.T) {
 	}
 	var r *traffik.Request
 	r.Continue(new(traffik.Request))
-	r.Provisional()
+	r.PerUse()
 	r.WriteHeaders()
 	r.WriteDenied(v)
 	r.WriteUnavailable()

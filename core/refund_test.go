@@ -421,7 +421,7 @@ func TestRefundBesideUses(t *testing.T) {
 			inner.Continue(r)
 			_ = admit(t, throttles[1], inner).Refund(t.Context())
 		})
-		wg.Go(func() { _, _, _ = known.Results()[0].Outcome, known.Allowed(), known.Shown() })
+		wg.Go(func() { _, _, _ = known.Results()[0].Outcome, known.Allowed(), known.Tightest() })
 		wg.Wait()
 	}
 	if a, b := used(throttles[0]), used(throttles[1]); a != 0 || b != 0 {

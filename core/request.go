@@ -46,7 +46,7 @@ type Request struct {
 	// or not known.
 	HasBody bool
 
-	provisional bool // see Provisional
+	perUse bool // see PerUse
 
 	// own is the memory of this request; shared points to that of the outermost
 	// use, or to own.
@@ -183,13 +183,13 @@ func endless(ctx context.Context) context.Context {
 	return context.WithoutCancel(ctx)
 }
 
-// Provisional tells, from within the function of an [Identifier], that its answer
+// PerUse tells, from within the function of an [Identifier], that its answer
 // holds for this use of r alone: nested uses and detached copies ask again. It is
 // called by what hands out a thing that belongs to one use only, such as one
 // message of a connection. Elsewhere it does nothing.
-func (r *Request) Provisional() {
+func (r *Request) PerUse() {
 	if r != nil {
-		r.provisional = true
+		r.perUse = true
 	}
 }
 

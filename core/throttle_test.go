@@ -525,7 +525,7 @@ func TestDetach(t *testing.T) {
 	_, _ = throttle.For(r).Hit(t.Context())
 	wg.Wait()
 	v, err := throttle.Admit(t.Context(), d)
-	if err != nil || v.Shown().Remaining != 1 || calls != 1 || d.Path != "/ws" {
+	if err != nil || v.Tightest().Remaining != 1 || calls != 1 || d.Path != "/ws" {
 		t.Errorf("%+v, %v after %d calls of the identifier; want a fourth charge and one call", v, err, calls)
 	}
 }
@@ -589,7 +589,7 @@ func TestNilRequest(t *testing.T) {
 			return Verdict{results: []Result{res}}, err
 		},
 	} {
-		if v, err := hit(); err != nil || v.Shown().Remaining != int64(4-i) {
+		if v, err := hit(); err != nil || v.Tightest().Remaining != int64(4-i) {
 			t.Errorf("way %d: %+v, %v; want %d remaining", i, v, err, 4-i)
 		}
 	}
@@ -841,7 +841,7 @@ func TestEveryErrorOfNewIsErrConfig(t *testing.T) {
 		"zero rate":                    second(New("u", Rate{})),
 		"strategy":                     second(New("u", "5/s", WithStrategy(invalid{}))),
 		"zero identifier in another":   second(New("u", "5/s", WithIdentifier(FirstOf(new(Identifier), ClientIP())))),
-		"zero identifier among others": second(New("u", "5/s", WithIdentifier(Together(ClientIP(), new(Identifier))))),
+		"zero identifier among others": second(New("u", "5/s", WithIdentifier(Combine(ClientIP(), new(Identifier))))),
 	} {
 		if !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: %v, want one that wraps ErrConfig", name, err)

@@ -51,19 +51,19 @@ func (v Verdict) Failed() bool {
 	return failed
 }
 
-// Shown returns the result that a client with room for one is shown: of those
+// Tightest returns the result that a client with room for one is shown: of those
 // that deny, the one with the longest wait; else the one with the least
 // remaining, throttles that only report last. It is the zero Result if no
 // backend was asked.
-func (v Verdict) Shown() Result {
-	if best := v.shown(); best != nil {
+func (v Verdict) Tightest() Result {
+	if best := v.tightest(); best != nil {
 		return best.told()
 	}
 	return Result{}
 }
 
-// shown is Shown without a copy, nil if no backend was asked.
-func (v Verdict) shown() (best *Result) {
+// tightest is Tightest without a copy, nil if no backend was asked.
+func (v Verdict) tightest() (best *Result) {
 	for i := range v.results {
 		if r := &v.results[i]; r.Counted() && (best == nil || r.tighterThan(best)) {
 			best = r

@@ -40,7 +40,7 @@ func ExampleOnDenied() {
 	search := traffik.MustNew("example:chi:search", "1/d")
 	r := chi.NewRouter()
 	r.Use(traffikchi.New(search, traffikchi.OnDenied(func(w http.ResponseWriter, _ *http.Request, v traffik.Verdict) {
-		http.Error(w, fmt.Sprint("limit ", v.Shown().Limit), http.StatusTeapot)
+		http.Error(w, fmt.Sprint("limit ", v.Tightest().Limit), http.StatusTeapot)
 	})))
 	r.Get("/search", hello)
 	get(r, "/search")
@@ -56,7 +56,7 @@ func ExampleVerdictFrom() {
 	r := chi.NewRouter()
 	r.Use(traffikchi.New(items))
 	r.Get("/items", func(_ http.ResponseWriter, r *http.Request) {
-		fmt.Println(traffikchi.VerdictFrom(r.Context()).Shown().Remaining)
+		fmt.Println(traffikchi.VerdictFrom(r.Context()).Tightest().Remaining)
 	})
 	get(r, "/items")
 	// Output:

@@ -36,7 +36,7 @@ func ExampleOnDenied() {
 	e := echo.New()
 	e.GET("/search", func(c echo.Context) error { return c.String(http.StatusOK, "found") },
 		traffikecho.New(search, traffikecho.OnDenied(func(c echo.Context, v traffik.Verdict) error {
-			return c.JSON(http.StatusTeapot, map[string]int64{"limit": v.Shown().Limit})
+			return c.JSON(http.StatusTeapot, map[string]int64{"limit": v.Tightest().Limit})
 		})))
 	get(e, "/search")
 	get(e, "/search")
@@ -50,7 +50,7 @@ func ExampleVerdictFrom() {
 	items := traffik.MustNew("example:echo:verdict", "5/d")
 	e := echo.New()
 	e.GET("/items", func(c echo.Context) error {
-		fmt.Println(traffikecho.VerdictFrom(c).Shown().Remaining)
+		fmt.Println(traffikecho.VerdictFrom(c).Tightest().Remaining)
 		return nil
 	}, traffikecho.New(items))
 	get(e, "/items")

@@ -231,7 +231,7 @@ func (e *DeniedError) Error() string {
 	if e.Verdict.Failed() {
 		return fmt.Sprintf("traffikecho: the request could not be judged: %v", e.Verdict.Err())
 	}
-	return fmt.Sprintf("traffikecho: the request is over the limit %q", e.Verdict.Shown().UID())
+	return fmt.Sprintf("traffikecho: the request is over the limit %q", e.Verdict.Tightest().UID())
 }
 
 // Deny answers a request that [PassOn] has handed on, as the middleware would

@@ -35,7 +35,7 @@ func ExampleOnDenied() {
 	search := traffik.MustNew("example:gin:search", "1/d")
 	router := gin.New()
 	router.GET("/search", traffikgin.New(search, traffikgin.OnDenied(func(c *gin.Context, v traffik.Verdict) {
-		c.JSON(http.StatusTeapot, gin.H{"limit": v.Shown().Limit})
+		c.JSON(http.StatusTeapot, gin.H{"limit": v.Tightest().Limit})
 	})), func(c *gin.Context) { c.String(http.StatusOK, "found") })
 	get(router, "/search")
 	get(router, "/search")
@@ -49,7 +49,7 @@ func ExampleVerdictFrom() {
 	items := traffik.MustNew("example:gin:verdict", "5/d")
 	router := gin.New()
 	router.GET("/items", traffikgin.New(items), func(c *gin.Context) {
-		fmt.Println(traffikgin.VerdictFrom(c).Shown().Remaining)
+		fmt.Println(traffikgin.VerdictFrom(c).Tightest().Remaining)
 	})
 	get(router, "/items")
 	// Output:

@@ -98,7 +98,7 @@ func denierOf(v traffik.Verdict) string {
 	if v.Failed() {
 		return ""
 	}
-	denier := v.Shown()
+	denier := v.Tightest()
 	for _, r := range v.Results() {
 		if v.Allowed() && r.Delay == v.Delay() {
 			denier = r

@@ -40,7 +40,7 @@ func MessageOf(r *traffik.Request) (m Message, ok bool) {
 	if !ok {
 		return Message{}, false
 	}
-	r.Provisional()
+	r.PerUse()
 	return source.message, true
 }
 

@@ -28,7 +28,7 @@ func TestIdentitiesOfMessages(t *testing.T) {
 		m, _ := traffikws.MessageOf(r)
 		return string(m.Data), nil
 	})
-	limit, _ := newLimit(t, "1/h", traffik.WithIdentifier(traffik.Together(user, room)), traffik.WithErrorPolicy(traffik.FailClosed))
+	limit, _ := newLimit(t, "1/h", traffik.WithIdentifier(traffik.Combine(user, room)), traffik.WithErrorPolicy(traffik.FailClosed))
 	conn := traffikws.Wrap(&script{inbound: strings.Fields("red red blue red blue green")}, peer(), limit,
 		traffikws.WithMode(traffikws.Drop()), traffikws.WithOutbound(limit, traffikws.Notify()))
 	got, _ := readAll(func() (string, error) {

@@ -554,8 +554,8 @@ func TestCostBySize(t *testing.T) {
 	remaining := int64(1000)
 	for _, c := range []struct{ size, cost int }{{0, 1}, {1, 1}, {1024, 1}, {1025, 2}, {10_240, 10}} {
 		v, err := meter.Allow(t.Context(), traffikws.Message{Type: 2, Data: make([]byte, c.size)})
-		if remaining -= int64(c.cost); err != nil || v.Shown().Remaining != remaining {
-			t.Errorf("%d bytes: %d remaining, error %v; want %d", c.size, v.Shown().Remaining, err, remaining)
+		if remaining -= int64(c.cost); err != nil || v.Tightest().Remaining != remaining {
+			t.Errorf("%d bytes: %d remaining, error %v; want %d", c.size, v.Tightest().Remaining, err, remaining)
 		}
 	}
 	if _, err := limit.For(peer()).Hit(t.Context()); err == nil {

@@ -75,7 +75,7 @@ func (t *told) tell(p *passage, at time.Time) {
 // announced wait is over; else it was cheaper, and would make notices as frequent as
 // itself.
 func (t *told) admitted(v traffik.Verdict, at time.Time) {
-	if len(t.bursts) == 0 || !v.Shown().Counted() {
+	if len(t.bursts) == 0 || !v.Tightest().Counted() {
 		return
 	}
 	over := map[string]bool{"": true}

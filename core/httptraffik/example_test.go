@@ -13,7 +13,7 @@ func ExampleNew() {
 	items := traffik.MustNew("example:http:items", "1/d")
 	mux := http.NewServeMux()
 	mux.Handle("GET /items", httptraffik.New(items)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprint(w, httptraffik.VerdictFrom(r.Context()).Shown().Remaining, " left")
+		_, _ = fmt.Fprint(w, httptraffik.VerdictFrom(r.Context()).Tightest().Remaining, " left")
 	})))
 	for range 2 {
 		rec := httptest.NewRecorder()

@@ -86,7 +86,7 @@ func TestVerdictInsideAHandler(t *testing.T) {
 	t.Parallel()
 	limit := httptraffik.New(newLimit(t, "3/d"))
 	serve(limit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if got := httptraffik.VerdictFrom(r.Context()).Shown().Remaining; got != 2 {
+		if got := httptraffik.VerdictFrom(r.Context()).Tightest().Remaining; got != 2 {
 			t.Errorf("%d remaining in the verdict of the context, want 2", got)
 		}
 		if httptraffik.RequestFrom(r.Context()).Path != "/api/batch" {

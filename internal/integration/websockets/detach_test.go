@@ -72,7 +72,7 @@ func TestIdentityFromTheFramework(t *testing.T) {
 	for name, rooms := range map[string]func(traffik.Limiter, <-chan struct{}) http.Handler{"gin": ginRooms, "echo": echoRooms} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			limit, _ := newLimit(t, "1/d", traffik.WithIdentifier(traffik.Together(traffik.ByParam("room"), traffik.ByValue("user"), traffik.ByRoute())))
+			limit, _ := newLimit(t, "1/d", traffik.WithIdentifier(traffik.Combine(traffik.ByParam("room"), traffik.ByValue("user"), traffik.ByRoute())))
 			release := make(chan struct{})
 			open := sync.OnceFunc(func() { close(release) })
 			server := serve(t, rooms(limit, release))

@@ -93,7 +93,7 @@ func told(h http.Header) []string {
 func TestGatewayHeaders(t *testing.T) {
 	t.Parallel()
 	custom := traffik.CustomHeaders(func(h http.Header, v traffik.Verdict) {
-		h.Set("X-My-Limit", v.Shown().UID())
+		h.Set("X-My-Limit", v.Tightest().UID())
 	}, "X-My-Limit")
 	for _, c := range []struct {
 		name           string

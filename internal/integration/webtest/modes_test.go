@@ -358,7 +358,7 @@ func TestDenyInTheFrameworksWay(t *testing.T) {
 	t.Parallel()
 	ginRouter := gin.New()
 	ginRouter.GET("/", traffikgin.New(ones(t), traffikgin.PassOn(), traffikgin.OnDenied(func(c *gin.Context, v traffik.Verdict) {
-		c.String(http.StatusTeapot, v.Shown().UID())
+		c.String(http.StatusTeapot, v.Tightest().UID())
 	})), func(c *gin.Context) {
 		if traffikgin.Deny(c) != c.IsAborted() {
 			t.Error("gin: Deny did not abort the chain, or did for nothing")
@@ -372,7 +372,7 @@ func TestDenyInTheFrameworksWay(t *testing.T) {
 			}
 			var denied *traffikecho.DeniedError
 			if errors.As(err, &denied) {
-				_ = c.String(http.StatusTeapot, denied.Verdict.Shown().UID())
+				_ = c.String(http.StatusTeapot, denied.Verdict.Tightest().UID())
 			}
 		}
 		e.GET("/", func(c echo.Context) error {
@@ -385,7 +385,7 @@ func TestDenyInTheFrameworksWay(t *testing.T) {
 		"gin":              ginRouter,
 		"echo, by handler": echoRouter(traffikecho.ByErrorHandler()),
 		"echo, own answer": echoRouter(traffikecho.OnDenied(func(c echo.Context, v traffik.Verdict) error {
-			return c.String(http.StatusTeapot, v.Shown().UID())
+			return c.String(http.StatusTeapot, v.Tightest().UID())
 		})),
 		"echo, own error": echoRouter(traffikecho.OnDenied(func(_ echo.Context, v traffik.Verdict) error {
 			return &traffikecho.DeniedError{Verdict: v}

@@ -48,7 +48,7 @@ func TestNoRouteIsTheRoutersAnswer(t *testing.T) {
 					return // around the mux there is no router to tell: TestByRouteAroundAMux
 				}
 				backend, _ := store(t)
-				byRoute := limit(t, "by route", "100/h", traffik.WithBackend(backend), traffik.WithIdentifier(traffik.Together(traffik.ClientIP(), traffik.ByRoute())))
+				byRoute := limit(t, "by route", "100/h", traffik.WithBackend(backend), traffik.WithIdentifier(traffik.Combine(traffik.ClientIP(), traffik.ByRoute())))
 				a := app{handler: func(http.ResponseWriter, *http.Request) {}}
 				bare := f.build(a)
 				switch level {

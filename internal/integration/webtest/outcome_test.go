@@ -471,7 +471,7 @@ func TestEchoByErrorHandler(t *testing.T) {
 			t.Errorf("the error handler got %v", err)
 			return
 		}
-		_ = c.String(httpErr.Code, "slow down: "+denied.Verdict.Shown().UID())
+		_ = c.String(httpErr.Code, "slow down: "+denied.Verdict.Tightest().UID())
 	}
 	e.GET("/", func(c echo.Context) error { return c.NoContent(http.StatusOK) },
 		traffikecho.New(limit(t, "items", "1/h", traffik.WithBackend(backend)), traffikecho.ByErrorHandler()))

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Together makes an identifier of several that must agree: a bucket for each
+// Combine makes an identifier of several that must agree: a bucket for each
 // combination, as for each user on each route, "value.user:42+route:/search".
 // No value can hold a "+" of its own, so combinations can't be forged.
 //
@@ -15,9 +15,9 @@ import (
 //
 // No identifier at all, a nil one, and one with an error of its own are
 // configuration errors, kept.
-func Together(ids ...*Identifier) *Identifier {
+func Combine(ids ...*Identifier) *Identifier {
 	ids = slices.Clone(ids)
-	id := &Identifier{scheme: "together", trusts: trustsOf(ids), err: checkParts("Together", ids)}
+	id := &Identifier{scheme: "combine", trusts: trustsOf(ids), err: checkParts("Combine", ids)}
 	if id.err != nil {
 		return id
 	}
