@@ -13,10 +13,10 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// tripTimeout bounds how long a call waits for its round trip and the answer, and
+// roundTripTimeout bounds how long a call waits for its round trip and the answer, and
 // is after how long the client does not try a round trip again. Callers have
 // bounds of their own and leave earlier.
-const tripTimeout = 5 * time.Second
+const roundTripTimeout = 5 * time.Second
 
 // maxStateBytes bounds a state: a script that reads more holds up everybody.
 const maxStateBytes = 1 << 20
@@ -31,13 +31,13 @@ type Backend struct {
 	alone  bool
 	clock  traffik.Clock // nil for that of Redis
 
-	trips   int // of a queue at once
-	resends int // of what the client does not send again
-	lanes   lanes
+	roundTrips int // of a queue at once
+	resends    int // of what the client does not send again
+	queues     queues
 	// located says that a Cluster's client knows its servers.
 	located atomic.Bool
-	own     ownScripts
-	turns   turns
+	custom  customScripts
+	locks   keyLocks
 	calls   sync.Pool // of *call
 	work    *workers
 }
@@ -59,12 +59,12 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 			return nil, err
 		}
 	}
-	b.trips, b.resends = limitsOf(client, b.alone)
-	b.lanes.only.backend = b
+	b.roundTrips, b.resends = limitsOf(client, b.alone)
+	b.queues.only.backend = b
 	return b, nil
 }
 
-// Take implements [traffik.Backend]. Ops of one place (see the package's
+// Take implements [traffik.Backend]. Ops of one slot (see the package's
 // documentation) are one script call, all or nothing.
 func (b *Backend) Take(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
 	return b.decide(ctx, ops, out, false)
@@ -89,12 +89,12 @@ func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.De
 	if len(ops) > maxOps {
 		return fmt.Errorf("%w: %d ops in one call; at most %d are accepted", traffik.ErrUsage, len(ops), maxOps)
 	}
-	where, together := b.placeOf(ops)
+	where, together := b.slotOf(ops)
 	var err error
 	if together {
 		err = b.decideAt(ctx, where, ops, out, peek)
 	} else {
-		err = b.spread(ctx, ops, out, peek, placeApart)
+		err = b.spread(ctx, ops, out, peek, slotApart)
 	}
 	if len(ops) > 1 && goredis.HasErrorPrefix(err, tryAgain) {
 		err = b.spread(ctx, ops, out, peek, keyApart)
@@ -124,8 +124,8 @@ func (b *Backend) enter(ctx context.Context) error {
 	return nil
 }
 
-// decideAt decides ops of one place.
-func (b *Backend) decideAt(ctx context.Context, where place, ops []traffik.Op, out []traffik.Decision, peek bool) error {
+// decideAt decides ops of one slot.
+func (b *Backend) decideAt(ctx context.Context, where slot, ops []traffik.Op, out []traffik.Decision, peek bool) error {
 	c := b.newCall(where, ops, peek)
 	if c == nil {
 		return b.decideInGo(ctx, ops, out, peek)
@@ -173,7 +173,7 @@ func (b *Backend) Close() error {
 		return errUnmade
 	}
 	b.work.close()
-	b.lanes.close()
+	b.queues.close()
 	return nil
 }
 

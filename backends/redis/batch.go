@@ -11,7 +11,7 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// batch is what one script call is made of: calls of one place in the order in
+// batch is what one script call is made of: calls of one slot in the order in
 // which they came.
 type batch struct {
 	calls []*call
@@ -22,22 +22,22 @@ type batch struct {
 	// it, if others may still join its run.
 	firsts []*call
 	last   []*call
-	// shapes are the distinct ones, the last of them the most likely next.
-	shapes []shape
-	known  map[shape]uint16
+	// specs are the distinct ones, the last of them the most likely next.
+	specs  []drawSpec
+	known  map[drawSpec]uint16
 	takes  []byte
 	draws  []byte
 	runs   []byte // see plain
 	state  []byte // of the run that is decided
 	spare  []byte // for the next
-	own    bool
+	custom bool
 	once   bool
 
 	sent  command
 	whole bool // Redis is told the script and not only its name
-	// company says that the client was told not to repeat the command, because it
+	// pipelined says that the client was told not to repeat the command, because it
 	// would repeat what goes with it too.
-	company bool
+	pipelined bool
 }
 
 const (
@@ -50,7 +50,7 @@ const (
 )
 
 var batches = sync.Pool{New: func() any {
-	return &batch{index: map[string]uint16{}, known: map[shape]uint16{}}
+	return &batch{index: map[string]uint16{}, known: map[drawSpec]uint16{}}
 }}
 
 func newBatch() *batch {
@@ -69,17 +69,17 @@ func (b *batch) release() {
 	if len(b.known) > 0 {
 		clear(b.known)
 	}
-	b.calls, b.keys, b.shapes = b.calls[:0], b.keys[:0], b.shapes[:0]
+	b.calls, b.keys, b.specs = b.calls[:0], b.keys[:0], b.specs[:0]
 	b.firsts, b.last = b.firsts[:0], b.last[:0]
 	b.takes, b.draws = b.takes[:0], b.draws[:0]
-	b.own, b.once, b.whole, b.company, b.sent = false, false, false, false, command{}
+	b.custom, b.once, b.whole, b.pipelined, b.sent = false, false, false, false, command{}
 	batches.Put(b)
 }
 
 func (b *batch) add(c *call) {
 	b.calls = append(b.calls, c)
-	own, gives := c.needs()
-	b.own, b.once = b.own || own, b.once || gives
+	custom, refunds := c.needs()
+	b.custom, b.once = b.custom || custom, b.once || refunds
 	if b.joins(c) {
 		return
 	}
@@ -96,7 +96,7 @@ func (b *batch) add(c *call) {
 	for i := range c.keys {
 		key := b.keyIndex(c.keys[i])
 		b.takes = binary.LittleEndian.AppendUint16(b.takes, key)
-		b.takes = binary.LittleEndian.AppendUint16(b.takes, b.shapeIndex(&c.shapes[i]))
+		b.takes = binary.LittleEndian.AppendUint16(b.takes, b.specIndex(&c.specs[i]))
 		b.last[key-1] = nil
 		if c.runs() {
 			b.last[key-1] = c
@@ -111,7 +111,7 @@ func (b *batch) joins(c *call) bool {
 		return false
 	}
 	first := b.last[b.keyIndex(c.keys[0])-1]
-	if first == nil || first.shapes[0] != c.shapes[0] {
+	if first == nil || first.specs[0] != c.specs[0] {
 		return false
 	}
 	first.end.next, first.end, c.next = c, c, nil
@@ -120,7 +120,7 @@ func (b *batch) joins(c *call) bool {
 	return true
 }
 
-// plain returns how many Takes and which shape each key has, a byte each, if there
+// plain returns how many Takes and which spec each key has, a byte each, if there
 // is one run on each and nothing else, and else nothing.
 func (b *batch) plain() []byte {
 	if len(b.firsts) != len(b.keys) {
@@ -132,11 +132,11 @@ func (b *batch) plain() []byte {
 			return nil
 		}
 		times := binary.LittleEndian.Uint16(b.takes[c.start:]) &^ isRun
-		shape := binary.LittleEndian.Uint16(b.takes[c.start+4:])
-		if times > math.MaxUint8 || shape > math.MaxUint8 {
+		spec := binary.LittleEndian.Uint16(b.takes[c.start+4:])
+		if times > math.MaxUint8 || spec > math.MaxUint8 {
 			return nil
 		}
-		b.runs = append(b.runs, byte(times), byte(shape))
+		b.runs = append(b.runs, byte(times), byte(spec))
 	}
 	return b.runs
 }
@@ -144,21 +144,21 @@ func (b *batch) plain() []byte {
 // few is up to how many are looked through instead of up.
 const few = 8
 
-// keyIndex is the place of key, from 1.
+// keyIndex is the index of key, from 1.
 func (b *batch) keyIndex(key string) uint16 {
 	if len(b.keys) <= few {
 		if at := slices.Index(b.keys, key); at >= 0 {
-			return place16(at)
+			return index16(at)
 		}
 	} else if at, known := b.index[key]; known {
 		return at
 	}
 	b.keys, b.last = append(b.keys, key), append(b.last, nil)
-	at := place16(len(b.keys) - 1)
+	at := index16(len(b.keys) - 1)
 	switch {
 	case len(b.keys) == few+1:
 		for i, key := range b.keys {
-			b.index[key] = place16(i)
+			b.index[key] = index16(i)
 		}
 	case len(b.keys) > few:
 		b.index[key] = at
@@ -166,38 +166,38 @@ func (b *batch) keyIndex(key string) uint16 {
 	return at
 }
 
-// shapeIndex is the place of s, from 1.
-func (b *batch) shapeIndex(s *shape) uint16 {
-	if n := len(b.shapes); n > 0 && b.shapes[n-1] == *s {
-		return place16(n - 1)
+// specIndex is the index of s, from 1.
+func (b *batch) specIndex(s *drawSpec) uint16 {
+	if n := len(b.specs); n > 0 && b.specs[n-1] == *s {
+		return index16(n - 1)
 	}
-	if len(b.shapes) > 0 {
+	if len(b.specs) > 0 {
 		if at, known := b.known[*s]; known {
 			return at
 		}
 	}
-	b.shapes = append(b.shapes, *s)
+	b.specs = append(b.specs, *s)
 	b.draws = s.append(b.draws)
-	at := place16(len(b.shapes) - 1)
-	if len(b.shapes) == 2 {
-		b.known[b.shapes[0]] = 1
+	at := index16(len(b.specs) - 1)
+	if len(b.specs) == 2 {
+		b.known[b.specs[0]] = 1
 	}
-	if len(b.shapes) > 1 {
+	if len(b.specs) > 1 {
 		b.known[*s] = at
 	}
 	return at
 }
 
-// place16 is an index as the script counts it.
-func place16(index int) uint16 { return uint16(index + 1) } //nolint:gosec // at most maxOps
+// index16 is an index as the script counts it.
+func index16(index int) uint16 { return uint16(index + 1) } //nolint:gosec // at most maxOps
 
 // command returns the script call that b is.
 func (b *batch) command(ctx context.Context, backend *Backend) command {
 	s := takeScript
-	if b.own {
-		s = backend.own.current()
+	if b.custom {
+		s = backend.custom.current()
 	}
-	return s.command(ctx, b.once || b.company, b.whole, b.keys, backend.instant(), b.draws, b.takes, b.plain())
+	return s.command(ctx, b.once || b.pipelined, b.whole, b.keys, backend.instant(), b.draws, b.takes, b.plain())
 }
 
 // read hands the answer of the script to the calls.
@@ -233,11 +233,11 @@ func (b *batch) decode(answer []byte) error {
 	states := len(answer) > 0 && answer[0] == answerOfStates
 	want := 1 + 8
 	for _, c := range b.firsts {
-		for i := range c.shapes {
+		for i := range c.specs {
 			if states {
-				want += c.shapes[i].stateBytes()
+				want += c.specs[i].stateBytes()
 			} else {
-				want += c.shapes[i].answerBytes()
+				want += c.specs[i].answerBytes()
 			}
 		}
 	}
@@ -247,20 +247,20 @@ func (b *batch) decode(answer []byte) error {
 	now := traffik.Instant(math.Float64frombits(binary.LittleEndian.Uint64(answer[1:])))
 	answer = answer[1+8:]
 	for _, c := range b.firsts {
-		switch shape := &c.shapes[0]; {
+		switch spec := &c.specs[0]; {
 		case states:
-			b.state = append(b.state[:0], answer[:shape.stateBytes()]...)
-			answer = answer[shape.stateBytes():]
+			b.state = append(b.state[:0], answer[:spec.stateBytes()]...)
+			answer = answer[spec.stateBytes():]
 			b.decideRun(c, now)
 		case c.next != nil:
-			b.state = shape.stateBefore(b.state[:0], answer)
-			answer = answer[shape.answerBytes():]
+			b.state = spec.stateBefore(b.state[:0], answer)
+			answer = answer[spec.answerBytes():]
 			b.decideRun(c, now)
 		default:
 			c.now, c.out = now, c.out[:0]
-			for i := range c.shapes {
-				c.out = append(c.out, c.shapes[i].decision(answer, now))
-				answer = answer[c.shapes[i].answerBytes():]
+			for i := range c.specs {
+				c.out = append(c.out, c.specs[i].decision(answer, now))
+				answer = answer[c.specs[i].answerBytes():]
 			}
 		}
 	}

@@ -8,14 +8,14 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// call is one Take or Peek in one place, decided by script. It has copies of all
+// call is one Take or Peek in one slot, decided by script. It has copies of all
 // it needs: its caller may leave at any time.
 type call struct {
-	peek   bool
-	place  place
-	keys   []string
-	shapes []shape
-	work   int // how long the script may take for it, in ops
+	peek  bool
+	slot  slot
+	keys  []string
+	specs []drawSpec
+	work  int // how long the script may take for it, in ops
 
 	op traffik.Op // the only one, else nothing
 	// A run of calls draws alike in one batch: each knows the next, and the first the
@@ -40,21 +40,21 @@ type call struct {
 
 // newCall returns a call with ops, or nil if one of them can't be decided by
 // script.
-func (b *Backend) newCall(where place, ops []traffik.Op, peek bool) *call {
+func (b *Backend) newCall(where slot, ops []traffik.Op, peek bool) *call {
 	c, pooled := b.calls.Get().(*call)
 	if !pooled {
 		c = &call{done: make(chan struct{}, 1)}
 	}
-	c.peek, c.place, c.err, c.panicked, c.awaited = peek, where, nil, nil, false
-	c.keys, c.shapes, c.work = c.keys[:0], c.shapes[:0], 0
+	c.peek, c.slot, c.err, c.panicked, c.awaited = peek, where, nil, nil, false
+	c.keys, c.specs, c.work = c.keys[:0], c.specs[:0], 0
 	c.beats.Store(0)
 	for i := range ops {
-		s, ok := b.shapeOf(&ops[i])
+		s, ok := b.drawSpecOf(&ops[i])
 		if !ok {
 			b.release(c)
 			return nil
 		}
-		c.shapes = append(c.shapes, s)
+		c.specs = append(c.specs, s)
 		c.work += s.work()
 		c.buf = b.appendKey(c.buf[:0], ops[i].Key)
 		c.addKey()
@@ -82,19 +82,19 @@ func (b *Backend) release(c *call) {
 	b.calls.Put(c)
 }
 
-// needs reports whether c needs the script of a strategy, and gives whether
-// it may give units back.
-func (c *call) needs() (own, gives bool) {
-	for i := range c.shapes {
-		own = own || c.shapes[i].family >= firstOwn
-		gives = gives || c.shapes[i].cost < 0 && !c.peek
+// needs reports whether c needs the script of a strategy, and refunds whether
+// it may refund units.
+func (c *call) needs() (custom, refunds bool) {
+	for i := range c.specs {
+		custom = custom || c.specs[i].family >= firstCustom
+		refunds = refunds || c.specs[i].cost < 0 && !c.peek
 	}
-	return own, gives
+	return custom, refunds
 }
 
 // runs reports whether c draws what the script can draw several times at once.
 func (c *call) runs() bool {
-	return len(c.shapes) == 1 && !c.peek && c.shapes[0].counts() && c.shapes[0].cost > 0 && c.shapes[0].flags&flagForce == 0
+	return len(c.specs) == 1 && !c.peek && c.specs[0].counts() && c.specs[0].cost > 0 && c.specs[0].flags&flagForce == 0
 }
 
 // answer hands the decisions to the caller, or the panic of a hook of the
@@ -122,13 +122,13 @@ func (c *call) finish() {
 }
 
 // errLate is what callers get whose context lets them wait for longer.
-var errLate = fmt.Errorf("%w: no answer within %v", ErrTimeout, tripTimeout)
+var errLate = fmt.Errorf("%w: no answer within %v", ErrTimeout, roundTripTimeout)
 
 // wait waits for the answer, the end of ctx, or the time that a round trip and
 // the wait for it may take together. It returns an error if the call is not to be
 // touched any more.
 func (c *call) wait(ctx context.Context, in *queue) error {
-	for beat := c.beat; c.beats.Load() <= tripBeats; beat = in.nextBeat() { // the first may come at once
+	for beat := c.beat; c.beats.Load() <= roundTripBeats; beat = in.nextBeat() { // the first may come at once
 		select {
 		case <-c.done:
 			return nil

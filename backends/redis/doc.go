@@ -1,4 +1,4 @@
-// Package traffikredis keeps the score of limits in Redis, 6.2 or later, or a
+// Package traffikredis stores the counts of limits in Redis, 6.2 or later, or a
 // server that is compatible: one script call decides a Take, all or nothing,
 // by Redis' own clock.
 //
@@ -11,14 +11,14 @@
 //
 // # What is atomic
 //
-// Off Cluster and Ring every Take is atomic. There, keys have a place, the slot of
+// Off Cluster and Ring every Take is atomic. There, keys have a slot, that of
 // the identity or of [WithSlot], and a Take is atomic within one: all throttles of
 // one caller are, unless that slot is on its way to another server, with keys at
-// both: then each key is a place. A Take over several places draws in all of them
-// at once, and gives back, exactly once, what was drawn where another place denies or
+// both: then each key is a slot. A Take over several slots draws in all of them
+// at once, and refunds, exactly once, what was drawn where another slot denies or
 // fails. Until then, for a round trip, others find the units taken; and where the
-// giving back fails, they stay taken until they expire. Gifts and charges by force of
-// such a Take are made only after all draws have succeeded; where one of several places
+// refund fails, they stay taken until they expire. Refunds and charges by force of
+// such a Take are made only after all draws have succeeded; where one of several slots
 // fails at them, those of the others are made already, though the Take failed.
 //
 // The eight strategies of package traffik are decided in Lua, identical to Go to
@@ -45,7 +45,7 @@
 //
 // A draw whose answer is lost may be sent again, as often as the client's
 // MaxRetries says, for a Cluster its MaxRedirects, and then costs its caller twice:
-// the limit holds. What gives units back is sent again only if a server said that it
+// the limit holds. What refunds units is sent again only if a server said that it
 // was not run.
 //
 // # Failures

@@ -32,7 +32,7 @@ type exchange struct {
 	now     traffik.Instant
 }
 
-// decideInGo decides ops of one place, at least one of which has no script. The
+// decideInGo decides ops of one slot, at least one of which has no script. The
 // caller may leave; its slices are copied.
 func (b *Backend) decideInGo(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool) error {
 	x := &exchange{
@@ -42,7 +42,7 @@ func (b *Backend) decideInGo(ctx context.Context, ops []traffik.Op, out []traffi
 	for i := range ops {
 		x.keys = append(x.keys, string(b.appendKey(nil, ops[i].Key)))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, tripTimeout, errLate)
+	ctx, cancel := context.WithTimeoutCause(ctx, roundTripTimeout, errLate)
 	defer cancel()
 	if err := b.leaving(ctx, func() error { return x.run(ctx, peek) }); err != nil {
 		return err
@@ -111,13 +111,13 @@ func (x *exchange) run(ctx context.Context, peek bool) error {
 		return err
 	}
 	from := uptime()
-	free, taken := x.backend.turns.try(x.keys)
+	free, taken := x.backend.locks.try(x.keys)
 	if free == nil {
 		changes, err := x.lookAhead(ctx, taken)
 		if err != nil || !changes {
 			return err
 		}
-		if free, err = x.backend.turns.wait(ctx, x.keys); err != nil {
+		if free, err = x.backend.locks.wait(ctx, x.keys); err != nil {
 			return err
 		}
 	}
@@ -130,7 +130,7 @@ func (x *exchange) run(ctx context.Context, peek bool) error {
 
 // lookAhead looks when not too many others look at the key whose turn is taken.
 func (x *exchange) lookAhead(ctx context.Context, taken string) (changes bool, err error) {
-	end, err := x.backend.turns.look(ctx, taken)
+	end, err := x.backend.locks.look(ctx, taken)
 	if err != nil {
 		return false, err
 	}
@@ -224,7 +224,7 @@ func (x *exchange) expiresWrongly(i int) bool {
 func (x *exchange) swap(ctx context.Context) (swapped bool, err error) {
 	args := make([]any, 0, 1+4*len(x.keys))
 	args = append(args, x.instant())
-	gives := false
+	refunds := false
 	for i := range x.changes {
 		change := &x.changes[i]
 		what := "="
@@ -237,9 +237,9 @@ func (x *exchange) swap(ctx context.Context) (swapped bool, err error) {
 			what = "expire"
 		}
 		args = append(args, x.states[i], what, change.State, x.keep(i))
-		gives = gives || x.ops[i].Draw.Cost < 0
+		refunds = refunds || x.ops[i].Draw.Cost < 0
 	}
-	answer, err := x.backend.run(ctx, swapScript, gives, x.keys, args...)
+	answer, err := x.backend.run(ctx, swapScript, refunds, x.keys, args...)
 	if err != nil {
 		return false, err
 	}

@@ -86,9 +86,9 @@ func appendScope(dst []byte, scope string) []byte {
 // slots is how many a Cluster has.
 const slots = 16384
 
-// slotOf is the Cluster slot of a hash tag: its CRC-16 (XMODEM), as the Redis
+// hashSlot is the Cluster slot of a hash tag: its CRC-16 (XMODEM), as the Redis
 // Cluster specification says.
-func slotOf(tag string) uint16 {
+func hashSlot(tag string) uint16 {
 	var crc uint16
 	for i := range len(tag) {
 		crc = crc<<8 ^ crc16[byte(crc>>8)^tag[i]]

@@ -59,7 +59,7 @@ func FuzzParts(f *testing.F) {
 func TestSlots(t *testing.T) {
 	t.Parallel()
 	for tag, want := range map[string]uint16{"123456789": 0x31c3, "user1000": 3443, "foo": 12182, "": 0} {
-		if got := slotOf(tag); got != want {
+		if got := hashSlot(tag); got != want {
 			t.Errorf("slot of %q is %d, want %d", tag, got, want)
 		}
 	}

@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// coalescedTrips is how many round trips of one queue are under way at once.
+	// coalescedRoundTrips is how many round trips of one queue are under way at once.
 	// With two, Redis has work while the answers of the other are handed out.
-	coalescedTrips = 2
+	coalescedRoundTrips = 2
 	// maxWaiting bounds the calls that wait for a round trip, and with them the
 	// memory of the queue, to some 40 MB. Redis works off as many in a fraction of
 	// a second if it works at all.
 	maxWaiting = 1 << 16
 	// Those who wait count beats: a timer for each of them would take longer than all
 	// else that a call does here.
-	tripBeats  = 20
-	beatPeriod = tripTimeout / tripBeats
+	roundTripBeats = 20
+	beatPeriod     = roundTripTimeout / roundTripBeats
 	// maxBeats is for how many a call waits for a round trip, while the server hangs.
 	// One that goes later would be answered too late.
-	maxBeats = tripBeats * 9 / 10
+	maxBeats = roundTripBeats * 9 / 10
 	maxWait  = maxBeats * beatPeriod
 )
 
@@ -37,46 +37,46 @@ type queue struct {
 	waiting []*call
 	// gone is how many of waiting have left, at most: they are cleared away when
 	// they are the larger part.
-	gone  int
-	trips int
-	beat  chan struct{} // closed with the next beat, nil while nobody waits for one
-	timer *time.Timer   // of the next beat
+	gone       int
+	roundTrips int
+	beat       chan struct{} // closed with the next beat, nil while nobody waits for one
+	timer      *time.Timer   // of the next beat
 }
 
 // limitsOf tells how many round trips of a queue may be under way at once, without
 // coalescing as many as the client has connections, and how often the client sends
 // again what failed.
-func limitsOf(client goredis.UniversalClient, alone bool) (trips, resends int) {
+func limitsOf(client goredis.UniversalClient, alone bool) (roundTrips, resends int) {
 	switch client := client.(type) {
 	case *goredis.Client:
-		trips, resends = client.Options().PoolSize, client.Options().MaxRetries
+		roundTrips, resends = client.Options().PoolSize, client.Options().MaxRetries
 	case *goredis.ClusterClient:
-		trips, resends = client.Options().PoolSize, client.Options().MaxRedirects
+		roundTrips, resends = client.Options().PoolSize, client.Options().MaxRedirects
 	case *goredis.Ring:
-		trips, resends = client.Options().PoolSize, client.Options().MaxRetries
+		roundTrips, resends = client.Options().PoolSize, client.Options().MaxRetries
 	}
 	switch {
 	case !alone:
-		trips = coalescedTrips
-	case trips <= 0: // the client's default
-		trips = 10 * runtime.GOMAXPROCS(0)
+		roundTrips = coalescedRoundTrips
+	case roundTrips <= 0: // the client's default
+		roundTrips = 10 * runtime.GOMAXPROCS(0)
 	}
-	return trips, resends
+	return roundTrips, resends
 }
 
 // submit sends c now or with a later round trip. If the caller can't leave, and
 // waits for nobody, it sends c itself and true is returned.
 func (q *queue) submit(ctx context.Context, c *call) (done bool, err error) {
 	q.mu.Lock()
-	if q.trips >= q.backend.trips {
+	if q.roundTrips >= q.backend.roundTrips {
 		defer q.mu.Unlock()
 		return false, q.join(c)
 	}
-	q.trips++
+	q.roundTrips++
 	if ctx.Done() == nil { // the client's own times bound it
 		q.mu.Unlock()
 		defer q.passOn() // also when a hook of the client panics
-		q.backend.tripOf([]*call{c}).run(ctx)
+		q.backend.roundTripOf([]*call{c}).run(ctx)
 		return true, nil
 	}
 	c.awaited, c.beat = true, q.await()
@@ -144,8 +144,8 @@ func (q *queue) pass(c *call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting = append(q.waiting, c)
-	if q.trips < q.backend.trips {
-		q.trips++
+	if q.roundTrips < q.backend.roundTrips {
+		q.roundTrips++
 		q.backend.work.Go(func() { q.serve(nil) })
 	}
 }
@@ -171,7 +171,7 @@ func (q *queue) clear() {
 func (q *queue) passOn() {
 	q.mu.Lock()
 	if len(q.waiting) == 0 {
-		q.trips--
+		q.roundTrips--
 		q.mu.Unlock()
 		return
 	}
@@ -180,7 +180,7 @@ func (q *queue) passOn() {
 }
 
 // serve sends calls, and then those who wait until there are none. It holds one of
-// the trips.
+// the round trips.
 func (q *queue) serve(calls []*call) {
 	ended := false
 	defer func() {
@@ -204,7 +204,7 @@ func (q *queue) serve(calls []*call) {
 
 // next appends the calls of the next round trip, worth at most maxOps ops and
 // without coalescing one, without those whose callers have left. Without any it
-// gives the trip back.
+// ends its round trip.
 func (q *queue) next(calls []*call) []*call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -228,7 +228,7 @@ func (q *queue) next(calls []*call) []*call {
 	}
 	q.waiting = slices.Delete(q.waiting, 0, taken)
 	if len(calls) == 0 {
-		q.trips--
+		q.roundTrips--
 	}
 	return calls
 }

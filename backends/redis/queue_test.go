@@ -9,7 +9,7 @@ import (
 // have left make room.
 func TestWaitingCallsAreBounded(t *testing.T) {
 	t.Parallel()
-	q := &queue{backend: &Backend{}} // no trips at once: all wait
+	q := &queue{backend: &Backend{}} // no round trips at once: all wait
 	all := make([]*call, maxWaiting)
 	for i := range all {
 		all[i] = &call{}

@@ -29,7 +29,7 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	return b.leaving(ctx, func() error { return b.failed(b.unlink(ctx, b.client, names)) })
 }
 
-// unlink removes keys that may lie in several places.
+// unlink removes keys that may lie in several slots.
 func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, keys []string) error {
 	if b.single() || len(keys) == 1 {
 		return client.Unlink(ctx, keys...).Err()

@@ -16,8 +16,8 @@ var (
 	headSource string
 	//go:embed script/plain.lua
 	plainSource string
-	//go:embed script/shape.lua
-	shapeSource string
+	//go:embed script/drawspec.lua
+	drawSpecSource string
 	//go:embed script/number.lua
 	numberSource string
 	//go:embed script/linear.lua
@@ -30,8 +30,8 @@ var (
 	slidingSource string
 	//go:embed script/log.lua
 	logSource string
-	//go:embed script/own.lua
-	ownSource string
+	//go:embed script/custom.lua
+	customSource string
 	//go:embed script/take.lua
 	decideSource string
 
@@ -48,11 +48,11 @@ func takeSource(scripts string) string {
 	when := func(wanted string, sources ...string) string {
 		return "if " + wanted + " then\n" + strings.Join(sources, "") + "end\n"
 	}
-	return headSource + plainSource + shapeSource + numberSource +
+	return headSource + plainSource + drawSpecSource + numberSource +
 		when("wants[1]", linearSource) +
 		when("wants[2] or wants[3]", windowSource, when("wants[2]", fixedSource), when("wants[3]", slidingSource)) +
 		when("wants[4]", logSource) +
-		when("wants[100]", scripts, ownSource) +
+		when("wants[100]", scripts, customSource) +
 		decideSource
 }
 
@@ -72,9 +72,9 @@ func newScript(source string) *script {
 	return &script{source: source, sha: hex.EncodeToString(sum[:])}
 }
 
-// command is an EVALSHA of a script. It is sent at most once if it gives units
-// back: an answer that got lost may have done so already. A draw that is sent
-// again costs the caller twice at worst.
+// command is an EVALSHA of a script. A refund is sent at most once: its lost
+// answer may be that of one that was made. A draw that is sent again costs the
+// caller twice at worst.
 type command struct {
 	*goredis.Cmd
 	once bool

@@ -11,20 +11,20 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// group is the ops of one place in a Take that spans several.
+// group is the ops of one slot in a Take that spans several.
 type group struct {
-	where   place
-	members []int // places in the ops of the whole
+	where   slot
+	members []int // indices in the ops of the whole
 	ops     []traffik.Op
 	out     []traffik.Decision
 	err     error
 }
 
-// spread decides ops that lie in several places. It goes on by itself when ctx
-// ends: what was drawn is given back exactly once whoever waits for it.
+// spread decides ops that lie in several slots. It goes on by itself when ctx
+// ends: what was drawn is refunded exactly once whoever waits for it.
 func (b *Backend) spread(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool, how parting) error {
 	s := &spreading{backend: b, ops: slices.Clone(ops), out: make([]traffik.Decision, len(ops)), peek: peek, parting: how}
-	ctx, cancel := context.WithTimeoutCause(ctx, tripTimeout, errLate)
+	ctx, cancel := context.WithTimeoutCause(ctx, roundTripTimeout, errLate)
 	defer cancel()
 	if err := b.leaving(ctx, func() error { return s.run(context.WithoutCancel(ctx)) }); err != nil {
 		return err
@@ -36,16 +36,16 @@ func (b *Backend) spread(ctx context.Context, ops []traffik.Op, out []traffik.De
 	return nil
 }
 
-// errPanicked stands for a panic until what was drawn is given back.
+// errPanicked stands for a panic until what was drawn is refunded.
 var errPanicked = errors.New("traffikredis: a strategy panicked")
 
-// parting is what is decided on its own: the ops of a place or, while a slot moves
+// parting is what is decided on its own: the ops of a slot or, while a slot moves
 // from one server to another and its keys lie at both, those of a key.
 type parting bool
 
 const (
-	placeApart parting = false
-	keyApart   parting = true
+	slotApart parting = false
+	keyApart  parting = true
 )
 
 type spreading struct {
@@ -58,12 +58,12 @@ type spreading struct {
 	panicked any
 }
 
-// run draws first in all places at once, each place all or nothing. If one
-// denies or fails, the others give back what they drew. Units are given back to
+// run draws first in all slots at once, each slot all or nothing. If one
+// denies or fails, the others refund what they drew. Units are refunded to
 // keys of ops, which nobody can take away again, and taken by force, of which a
-// bucket gives back no more than it holds, only when all have drawn.
+// bucket refunds no more than it holds, only when all have drawn.
 func (s *spreading) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, tripTimeout)
+	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
 	err := s.draw(ctx)
 	if s.panicked != nil {
@@ -147,16 +147,16 @@ func admitted(groups []*group) []*group {
 	return all
 }
 
-// groups returns the ops that are of the kind wanted, by place.
+// groups returns the ops that are of the kind wanted, by slot.
 func (s *spreading) groups(wanted func(*traffik.Op) bool) []*group {
 	var all []*group
 	for i := range s.ops {
 		if !wanted(&s.ops[i]) {
 			continue
 		}
-		where := s.backend.placeOfKey(s.ops[i].Key)
+		where := s.backend.slotOfKey(s.ops[i].Key)
 		at := slices.IndexFunc(all, func(g *group) bool {
-			return g.where == where && (s.parting == placeApart || g.ops[0].Key == s.ops[i].Key)
+			return g.where == where && (s.parting == slotApart || g.ops[0].Key == s.ops[i].Key)
 		})
 		if at < 0 {
 			at = len(all)
@@ -208,7 +208,7 @@ func (g *group) stops() bool {
 	return false
 }
 
-// undo gives back, once, what was drawn. A gift that fails is not tried again:
+// undo refunds, once, what was drawn. A refund that fails is not tried again:
 // it may have been taken; the units come back with time.
 func (s *spreading) undo(ctx context.Context, groups []*group) {
 	var back []*group
@@ -216,13 +216,13 @@ func (s *spreading) undo(ctx context.Context, groups []*group) {
 		if g.err != nil || g.stops() {
 			continue
 		}
-		gift := g.pick(func(at int) bool { return g.out[at].Allowed && g.ops[at].Draw.Cost > 0 })
-		for at, i := range gift.members {
-			op := &gift.ops[at]
+		refund := g.pick(func(at int) bool { return g.out[at].Allowed && g.ops[at].Draw.Cost > 0 })
+		for at, i := range refund.members {
+			op := &refund.ops[at]
 			*op = traffik.RefundOp(*op, &s.out[i], op.Draw.Cost)
 		}
-		if len(gift.ops) > 0 {
-			back = append(back, gift)
+		if len(refund.ops) > 0 {
+			back = append(back, refund)
 		}
 	}
 	// What fails here stays charged and is answered as charged, which is the truth.

@@ -20,10 +20,10 @@ func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]by
 		return dst, 0, err
 	}
 	defer b.work.leave()
-	places := map[place][]int{}
+	slots := map[slot][]int{}
 	for i := range keys {
-		where := b.placeOfKey(keys[i])
-		places[where] = append(places[where], i)
+		where := b.slotOfKey(keys[i])
+		slots[where] = append(slots[where], i)
 	}
 	names := make([]string, len(keys))
 	for i := range keys {
@@ -32,7 +32,7 @@ func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]by
 	states := make([][]byte, len(keys))
 	var now traffik.Instant
 	var parts [][]int
-	for _, members := range places {
+	for _, members := range slots {
 		parts = slices.AppendSeq(parts, slices.Chunk(members, readKeys))
 	}
 	if len(parts) == 0 {

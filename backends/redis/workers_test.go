@@ -134,14 +134,14 @@ func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // it coun
 				if err := b.Close(); err != nil {
 					t.Error(err)
 				}
-				if took := time.Since(start); took > 2*tripTimeout {
+				if took := time.Since(start); took > 2*roundTripTimeout {
 					t.Errorf("Close took %v", took)
 				}
 				if left := goroutines(); len(left) > 0 {
 					t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
 				}
 				wg.Wait()
-				if b.lanes.only.beat != nil {
+				if b.queues.only.beat != nil {
 					t.Error("a timer is left, which would start a goroutine")
 				}
 				if err := b.Take(t.Context(), takeOf("late", inGo{}), make([]traffik.Decision, 1)); !errors.Is(err, traffik.ErrClosed) {
@@ -230,9 +230,9 @@ func TestCloseBesideCalls(t *testing.T) {
 	t.Parallel()
 	for round := range 200 {
 		var finished atomic.Bool // no round trip may see it
-		var trips atomic.Int64
+		var roundTrips atomic.Int64
 		b := answered(t, func(context.Context) error {
-			trips.Add(1)
+			roundTrips.Add(1)
 			for range 3 {
 				runtime.Gosched() // so that Close comes while it is under way
 			}
@@ -254,7 +254,7 @@ func TestCloseBesideCalls(t *testing.T) {
 				}
 			})
 		}
-		for trips.Load() < int64(1+round%40) {
+		for roundTrips.Load() < int64(1+round%40) {
 			runtime.Gosched()
 		}
 		_ = b.Close()
@@ -282,7 +282,7 @@ func TestPatientCallersOfAHungServer(t *testing.T) {
 				if !errors.Is(err, ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("caller %d got %v, want ErrTimeout alone", i, err)
 				}
-				if took := time.Since(start); took > tripTimeout+beatPeriod {
+				if took := time.Since(start); took > roundTripTimeout+beatPeriod {
 					t.Errorf("caller %d had its answer after %v", i, took)
 				}
 			})
@@ -291,7 +291,7 @@ func TestPatientCallersOfAHungServer(t *testing.T) {
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(start); took > 2*tripTimeout {
+		if took := time.Since(start); took > 2*roundTripTimeout {
 			t.Errorf("it was closed after %v", took)
 		}
 	})

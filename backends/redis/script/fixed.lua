@@ -7,13 +7,13 @@ function fixed.load(k, s)
   if raw and #raw == 17 and byte(raw) == 70 then
     local t, n = unpack_state('<dd', raw, 2)
     if t >= 0 and n > 0 and t <= MAX and n <= MAX and t % 1 + n % 1 == 0 then
-      if place(k, t, s.period) == 0 then
+      if window_at(k, t, s.period) == 0 then
         k.b = n
       end
       return
     end
   end
-  place(k, now, s.period)
+  window_at(k, now, s.period)
 end
 
 function fixed.room(k, s)
@@ -35,12 +35,12 @@ function fixed.decide(k, s, cost)
       k.b, k.dirty = n, true
     end
   elseif cost < 0 then
-    if gives(k, s.taken) then
+    if counts_refund(k, s.taken) then
       n = max(0, n + cost)
     end
     k.b, k.dirty = n, true
     if n == 0 then
-      place(k, now, s.period)
+      window_at(k, now, s.period)
     end
   end
   if n > 0 then

@@ -12,7 +12,7 @@
 --
 -- The answer is 'A' and doubles: the instant, and for each op remaining, retry
 -- after (-1 for never, 0 for allowed), reset after, and delay of a queue or the
--- instant of the record; of a strategy with a script of its own allowed, limit,
+-- instant of the record; of a strategy with a custom script allowed, limit,
 -- remaining, retry after, reset after, delay and instant. For several Takes of a
 -- run it is the numbers of the state before it, from which the caller tells what
 -- each got. To ARGV[4] it may be 'S', the instant, and for each key the bytes of

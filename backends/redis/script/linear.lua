@@ -5,7 +5,7 @@ linear = {}
 
 function linear.load(k, s)
   local raw, p = k.raw, s.p
-  k.a, k.b, k.healed = 0, 0, false
+  k.a, k.b, k.repaired = 0, 0, false
   if not raw or #raw ~= 33 or byte(raw) ~= 76 then
     return
   end
@@ -30,7 +30,7 @@ function linear.load(k, s)
       n, r = 0, 0
     end
   end
-  k.a, k.b, k.healed = n + 0, r + 0, now < t
+  k.a, k.b, k.repaired = n + 0, r + 0, now < t
 end
 
 local function used(k)

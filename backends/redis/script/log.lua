@@ -47,7 +47,7 @@ end
 
 function log.load(k, s)
   local raw = k.raw
-  k.at, k.units, k.a, k.b, k.healed = {}, {}, 0, 0, false
+  k.at, k.units, k.a, k.b, k.repaired = {}, {}, 0, 0, false
   s.quantum = (s.period - 1 - fmod(s.period - 1, s.x)) / s.x + 1
   if not raw or byte(raw) ~= 87 or fmod(#raw, 16) ~= 1 then
     return
@@ -67,7 +67,7 @@ function log.load(k, s)
   end
   k.a = n
   if ahead > 0 then
-    k.healed = true
+    k.repaired = true
     log_add(k, now, ahead)
   end
   log_sum(k)
@@ -111,7 +111,7 @@ local function log_find(k, t)
   end
 end
 
-local function log_give(k, s, units)
+local function log_refund(k, s, units)
   local taken = s.taken == 0 and now or s.taken
   local i = log_find(k, taken)
   if not i then
@@ -164,7 +164,7 @@ function log.decide(k, s, cost)
       k.b, k.dirty = add(k.b, min(cost, MAX)), true
     end
   elseif cost < 0 then
-    log_give(k, s, -cost)
+    log_refund(k, s, -cost)
     log_sum(k)
     k.dirty = true
   end

@@ -13,9 +13,9 @@ if ARGV[4] ~= '' then
   local last, kind, limit, period, l, p, cost, cap, _
   local state, reset, least
   for i = 1, count do
-    local times, shape = byte(ARGV[4], 2 * i - 1, 2 * i)
-    if shape ~= last then
-      last, kind, _, limit, period, l, p, cost, _, cap = shape, unpack_state('<ddddddddd', ARGV[2], shape * 96 - 95)
+    local times, spec = byte(ARGV[4], 2 * i - 1, 2 * i)
+    if spec ~= last then
+      last, kind, _, limit, period, l, p, cost, _, cap = spec, unpack_state('<ddddddddd', ARGV[2], spec * 96 - 95)
     end
     local raw, want, size = raws[i], cost * times, kind == 2 and 17 or 33
     state = false

@@ -29,7 +29,7 @@ function sliding.load(k, s)
         cur, prev = rebase(cur, prev, t, was, p)
       end
       if cur > 0 or prev > 0 then
-        local rolled = place(k, t, p)
+        local rolled = window_at(k, t, p)
         if rolled == 0 then
           k.b, k.c = cur + 0, prev + 0
         elseif rolled == 1 then
@@ -39,7 +39,7 @@ function sliding.load(k, s)
       end
     end
   end
-  place(k, now, p)
+  window_at(k, now, p)
 end
 
 -- What the window before still counts, rounded up.
@@ -74,8 +74,8 @@ local function sliding_retry(k, s, cost)
   return min(p - early + (k.a - now + p), MAX)
 end
 
-local function sliding_give(k, s, cost)
-  if gives(k, s.taken) then
+local function sliding_refund(k, s, cost)
+  if counts_refund(k, s.taken) then
     k.b = max(0, k.b + cost)
   elseif s.taken >= k.a - s.period then
     k.c = max(0, k.c + cost)
@@ -91,7 +91,7 @@ function sliding.decide(k, s, cost)
       k.b, k.dirty = add(k.b, min(cost, MAX)), true
     end
   elseif cost < 0 then
-    sliding_give(k, s, cost)
+    sliding_refund(k, s, cost)
     k.dirty = true
   end
   local remaining = max(0, s.limit - k.b - weighted(k, s))
@@ -100,7 +100,7 @@ function sliding.decide(k, s, cost)
   elseif k.c > 0 then
     reset = min(k.a - now + p, MAX)
   else
-    place(k, now, p)
+    window_at(k, now, p)
   end
   k.reset = reset
   return remaining, retry, reset, at

@@ -3,7 +3,7 @@ local families = {[1] = linear, [2] = fixed, [3] = sliding, [4] = log}
 local keys, bytes = redis.call('MGET', unpack(KEYS)), 0
 for i = 1, #KEYS do
   bytes = bytes + (keys[i] and #keys[i] or 0)
-  keys[i] = {raw = keys[i], a = 0, b = 0, s = false, healed = false, dirty = false, taken = false, reset = 0, least = 0}
+  keys[i] = {raw = keys[i], a = 0, b = 0, s = false, repaired = false, dirty = false, taken = false, reset = 0, least = 0}
 end
 
 -- Turns what was worked on into bytes again, to be read anew.
@@ -24,7 +24,7 @@ local function ready(k, s)
   if k.dirty then
     settle(k)
   end
-  k.s, s.family = s, families[s.kind] or own
+  k.s, s.family = s, families[s.kind] or custom
   s.family.load(k, s)
 end
 
@@ -71,7 +71,7 @@ while pos <= total do
   local first, last, peek = pos + 1, pos + 2 * (head % 32768), head >= 32768
   local stopped = false
   for i = first, last, 2 do
-    local k, s = keys[ops[i]], shapes[ops[i + 1]]
+    local k, s = keys[ops[i]], specs[ops[i + 1]]
     if peek then -- works on a copy, which is dropped
       if k.dirty then
         settle(k)
@@ -82,8 +82,8 @@ while pos <= total do
       if k.s ~= s then
         ready(k, s)
       end
-      if k.healed then -- brought back by any Take, also one that is denied
-        k.healed, k.dirty = false, true
+      if k.repaired then -- brought back by any Take, also one that is denied
+        k.repaired, k.dirty = false, true
       end
       k.taken = true
     end
@@ -93,7 +93,7 @@ while pos <= total do
   end
   -- All are drawn, or those that would have fitted are looked at.
   for i = first, last, 2 do
-    local k, s = keys[ops[i]], shapes[ops[i + 1]]
+    local k, s = keys[ops[i]], specs[ops[i + 1]]
     local cost, dirty = s.cost, k.dirty
     k.dirty = false
     if stopped and s.family.fits(k, s) then
@@ -103,7 +103,7 @@ while pos <= total do
       answers[n + 1], answers[n + 2], answers[n + 3], answers[n + 4] = draw_run(k, s, times)
       n = n + 4
     elseif s.kind >= 100 then
-      answers[n + 1], answers[n + 2], answers[n + 3], answers[n + 4], answers[n + 5], answers[n + 6], answers[n + 7] = own.decide(k, s, cost)
+      answers[n + 1], answers[n + 2], answers[n + 3], answers[n + 4], answers[n + 5], answers[n + 6], answers[n + 7] = custom.decide(k, s, cost)
       n = n + 7
     else
       answers[n + 1], answers[n + 2], answers[n + 3], answers[n + 4] = s.family.decide(k, s, cost)

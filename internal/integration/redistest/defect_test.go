@@ -44,8 +44,8 @@ func TestPanicOfAStrategyIsTheCallers(t *testing.T) {
 	take(t, backend, in("u", "b", 1))
 }
 
-// In a Cluster the others give back what they drew before the panic goes on, as
-// they do when units can't be given back.
+// In a Cluster the others refund what they drew before the panic goes on, as
+// they do when units can't be refunded.
 func TestDefectsInACluster(t *testing.T) {
 	t.Parallel()
 	backend := newBackend(t, newClusterClient(t, servers.RedisCluster(t).Addrs()))
@@ -55,13 +55,13 @@ func TestDefectsInACluster(t *testing.T) {
 	if got := left(t, backend, in("u", "a", 0)); got != 10 {
 		t.Errorf("%d left after a panic, want 10", got)
 	}
-	gift := in("u", "b", -1)
-	gift.Strategy = broken{}
-	if err := backend.Take(t.Context(), []traffik.Op{in("u", "a", 2), gift}, make([]traffik.Decision, 2)); err == nil {
-		t.Error("a gift that fails is no error")
+	refund := in("u", "b", -1)
+	refund.Strategy = broken{}
+	if err := backend.Take(t.Context(), []traffik.Op{in("u", "a", 2), refund}, make([]traffik.Decision, 2)); err == nil {
+		t.Error("a refund that fails is no error")
 	}
 	if got := left(t, backend, in("u", "a", 0)); got != 10 {
-		t.Errorf("%d left after a gift failed, want 10", got)
+		t.Errorf("%d left after a refund failed, want 10", got)
 	}
 }
 

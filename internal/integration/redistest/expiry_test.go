@@ -11,9 +11,9 @@ import (
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
-// TestDenialIsKeptInCompany: a key that was denied stays as long as was told, whatever
+// TestDenialIsKeptInABatch: a key that was denied stays as long as was told, whatever
 // else the same round trip does with it under other rates.
-func TestDenialIsKeptInCompany(t *testing.T) {
+func TestDenialIsKeptInABatch(t *testing.T) {
 	t.Parallel()
 	addr := servers.Redis(t, servers.Own()).Addr
 	short, lasting := traffik.Per(1, time.Minute), traffik.Per(1, long)

@@ -142,9 +142,9 @@ func TestNeighboursOfAMovingSlot(t *testing.T) {
 	}
 }
 
-// TestGiftsWhileASlotMoves: a gift over several slots is given once each, also if the
+// TestRefundsWhileASlotMoves: a refund over several slots is made once each, also if the
 // keys of one lie at two servers. A reset finds keys at both.
-func TestGiftsWhileASlotMoves(t *testing.T) {
+func TestRefundsWhileASlotMoves(t *testing.T) {
 	t.Parallel()
 	client := newClusterClient(t, servers.RedisCluster(t).Addrs())
 	const moving = "id"
@@ -154,7 +154,7 @@ func TestGiftsWhileASlotMoves(t *testing.T) {
 			other = id
 		}
 	}
-	backend := newBackend(t, client, traffikredis.WithNamespace("gifts"))
+	backend := newBackend(t, client, traffikredis.WithNamespace("refunds"))
 	take(t, backend, in("u", moving, 5), in("u", other, 9))
 	m := startMove(t, client, moving)
 	take(t, backend, in("v", moving, 5)) // at the new server
@@ -162,7 +162,7 @@ func TestGiftsWhileASlotMoves(t *testing.T) {
 	all := []traffik.Op{in("u", moving, 1), in("v", moving, 1), in("u", other, 1)}
 	for i, want := range []int64{6, 6, 2} {
 		if got := left(t, backend, all[i]); got != want {
-			t.Errorf("key %d: %d remain after one gift, want %d", i, got, want)
+			t.Errorf("key %d: %d remain after one refund, want %d", i, got, want)
 		}
 	}
 	states, _, err := backend.ReadStates(t.Context(), []traffik.Key{all[0].Key, all[1].Key, all[2].Key}, nil)

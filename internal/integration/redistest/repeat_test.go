@@ -35,7 +35,7 @@ func (c cutter) Read(b []byte) (int, error) {
 }
 
 // TestLostAnswers: a draw whose answer is lost is made again, at the caller's
-// cost; units are given back once, whatever becomes of the answer.
+// cost; units are refunded once, whatever becomes of the answer.
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	var cut atomic.Bool
@@ -56,10 +56,10 @@ func TestLostAnswers(t *testing.T) {
 	cut.Store(true)
 	err := backend.Take(t.Context(), []traffik.Op{in("u", "a", -1)}, make([]traffik.Decision, 1))
 	if !errors.Is(err, traffikredis.ErrUnreachable) {
-		t.Errorf("a gift whose answer was lost: %v, want ErrUnreachable", err)
+		t.Errorf("a refund whose answer was lost: %v, want ErrUnreachable", err)
 	}
 	if got := left(t, backend, in("u", "a", 0)); got != 4 {
-		t.Errorf("%d left after a gift of which the answer was lost, want 4", got)
+		t.Errorf("%d left after a refund of which the answer was lost, want 4", got)
 	}
 
 	inGo := func(cost int64) traffik.Op {
@@ -74,13 +74,13 @@ func TestLostAnswers(t *testing.T) {
 		}
 	}})
 	if err := backend.Take(t.Context(), []traffik.Op{inGo(-1)}, make([]traffik.Decision, 1)); !errors.Is(err, traffikredis.ErrUnreachable) {
-		t.Errorf("a gift decided in Go whose answer was lost: %v, want ErrUnreachable", err)
+		t.Errorf("a refund decided in Go whose answer was lost: %v, want ErrUnreachable", err)
 	}
 	if got := left(t, newBackend(t, client), inGo(0)); got != 10 {
 		t.Errorf("%d left in another namespace, want 10", got)
 	}
 	if got := left(t, backend, inGo(0)); got != 6 {
-		t.Errorf("%d left after that gift, want 6", got)
+		t.Errorf("%d left after that refund, want 6", got)
 	}
 }
 
@@ -109,16 +109,16 @@ func (m *marked) Read(b []byte) (int, error) {
 }
 
 // TestLostAnswersOfBatches: of a round trip whose answer is lost the draws are made
-// again, and what gives units back is not.
+// again, and what refunds units is not.
 func TestLostAnswersOfBatches(t *testing.T) {
 	t.Parallel()
 	t.Run("one batch", func(t *testing.T) { testLostBatch(t, false) })
 	t.Run("beside another batch", func(t *testing.T) { testLostBatch(t, true) })
 }
 
-func testLostBatch(t *testing.T, company bool) {
+func testLostBatch(t *testing.T, pipelined bool) {
 	t.Helper()
-	for gift, want := range map[int64]int64{-1: 1, 1: 0} { // of three, two drawn before
+	for refund, want := range map[int64]int64{-1: 1, 1: 0} { // of three, two drawn before
 		cut := new(atomic.Bool)
 		client := newClientOf(t, &redis.Options{
 			Addr: servers.Redis(t).Addr, MinRetryBackoff: time.Millisecond,
@@ -131,27 +131,27 @@ func testLostBatch(t *testing.T, company bool) {
 		take(t, newBackend(t, client, namespace), draws("marked", 2)...)
 		j := newJamOn(t, client, []string{"plug1", "plug2"}, namespace)
 		cut.Store(true)
-		first, second := j.take(t.Context(), draws("marked", gift)), j.take(t.Context(), draws("beside", 1))
+		first, second := j.take(t.Context(), draws("marked", refund)), j.take(t.Context(), draws("beside", 1))
 		var third <-chan taken
-		if company {
+		if pipelined {
 			own := draws("own", 1)
 			own[0].Strategy = scripted{}
 			third = j.take(t.Context(), own)
 		}
 		j.release()
-		if company {
+		if pipelined {
 			if got := <-third; got.err != nil {
 				t.Errorf("what went with it: %v", got.err)
 			}
 		}
-		if got := <-first; (got.err == nil) != (gift > 0) || got.err != nil && !errors.Is(got.err, traffikredis.ErrUnreachable) {
-			t.Errorf("a draw of %d whose answer was lost: %+v", gift, got)
+		if got := <-first; (got.err == nil) != (refund > 0) || got.err != nil && !errors.Is(got.err, traffikredis.ErrUnreachable) {
+			t.Errorf("a draw of %d whose answer was lost: %+v", refund, got)
 		}
 		if got := <-second; got.err != nil {
-			t.Errorf("the draw beside one of %d: %v", gift, got.err)
+			t.Errorf("the draw beside one of %d: %v", refund, got.err)
 		}
-		if got := left(t, j.backend, draws("marked", 0)[0]); got != want+max(0, -gift) {
-			t.Errorf("%d left after a draw of %d whose answer was lost, want %d", got, gift, want+max(0, -gift))
+		if got := left(t, j.backend, draws("marked", 0)[0]); got != want+max(0, -refund) {
+			t.Errorf("%d left after a draw of %d whose answer was lost, want %d", got, refund, want+max(0, -refund))
 		}
 	}
 }
@@ -177,9 +177,9 @@ func (r *refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// TestRefusedGifts: what a server did not run is sent again, also what gives units
-// back, and then it does so once.
-func TestRefusedGifts(t *testing.T) {
+// TestRefusedRefunds: what a server did not run is sent again, also a refund,
+// and then it does so once.
+func TestRefusedRefunds(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []refusal{
 		"LOADING Redis is loading the dataset in memory", "TRYAGAIN Multiple keys", "CLUSTERDOWN The cluster is down", "MASTERDOWN Link with MASTER is down",
@@ -200,7 +200,7 @@ func TestRefusedGifts(t *testing.T) {
 		}
 		hook.next.Store(1)
 		if got := take(t, j.backend, lone...)[0]; got.Remaining != 3 {
-			t.Errorf("%s: %d remain after a lone gift, want all three", answer, got.Remaining)
+			t.Errorf("%s: %d remain after a lone refund, want all three", answer, got.Remaining)
 		}
 		hook.next.Store(100)
 		if err := j.backend.Take(t.Context(), lone, make([]traffik.Decision, 1)); !errors.Is(err, traffik.ErrBackend) {

@@ -46,8 +46,8 @@ func left(t *testing.T, backend traffik.Backend, op traffik.Op) int64 {
 	return out[0].Remaining
 }
 
-// TestSeveralSlots: a Take over slots of several servers draws all or gives back,
-// gifts only when all have drawn, and answers as one that is atomic.
+// TestSeveralSlots: a Take over slots of several servers draws all or refunds,
+// refunds only when all have drawn, and answers as one that is atomic.
 func TestSeveralSlots(t *testing.T) {
 	t.Parallel()
 	client := newClusterClient(t, servers.RedisCluster(t).Addrs())
@@ -68,7 +68,7 @@ func TestSeveralSlots(t *testing.T) {
 			}
 		}
 	})
-	t.Run("an advisory denial and gifts", func(t *testing.T) {
+	t.Run("an advisory denial and refunds", func(t *testing.T) {
 		backend := newBackend(t, client)
 		take(t, backend, in("u", "a", 3), in("u", "b", 10))
 		full := in("u", "b", 1)
@@ -92,8 +92,8 @@ func TestSeveralSlots(t *testing.T) {
 	})
 }
 
-// testLeavesInBetween: the caller's context ends after one place has drawn and
-// before another denies. The draw is given back, once.
+// testLeavesInBetween: the caller's context ends after one slot has drawn and
+// before another denies. The draw is refunded, once.
 func testLeavesInBetween(t *testing.T, client *redis.ClusterClient) {
 	t.Helper()
 	namespace := rand.Text()
@@ -122,13 +122,13 @@ func testLeavesInBetween(t *testing.T, client *redis.ClusterClient) {
 		t.Fatal(err)
 	}
 	if got := left(t, newBackend(t, client, traffikredis.WithNamespace(namespace)), in("u", "a", 0)); got != 7 {
-		t.Errorf("%d remain after the draw was given back, want 7", got)
+		t.Errorf("%d remain after the draw was refunded, want 7", got)
 	}
 }
 
-// TestGivenBackIntoItsOwnWindow: a window that began after the draw owes it
+// TestRefundedIntoItsOwnWindow: a window that began after the draw owes it
 // nothing.
-func TestGivenBackIntoItsOwnWindow(t *testing.T) {
+func TestRefundedIntoItsOwnWindow(t *testing.T) {
 	t.Parallel()
 	client := newClusterClient(t, servers.RedisCluster(t).Addrs())
 	const start = traffik.Instant(1_700_000_040_000_000) // of a minute
@@ -162,8 +162,8 @@ func (s *slowStrategy) Decide(dst, _ []byte, d *traffik.Draw) ([]byte, traffik.D
 	return dst, traffik.Decision{Limit: 10, RetryAfter: time.Hour, ResetAfter: time.Hour, At: d.Now}
 }
 
-// keyShape is namespace:{identity}!scope.
-var keyShape = regexp.MustCompile(`^app%20%7B1%7D%0A:\{([^{}!\s]+)\}!([^{}!\s]+|![^{}!\s]+)$`)
+// keyForm is namespace:{identity}!scope.
+var keyForm = regexp.MustCompile(`^app%20%7B1%7D%0A:\{([^{}!\s]+)\}!([^{}!\s]+|![^{}!\s]+)$`)
 
 // TestKeysShareASlot: all throttles of a caller lie in one slot whatever the
 // caller is called, and nothing a caller sends stands bare in a key.
@@ -181,7 +181,7 @@ func TestKeysShareASlot(t *testing.T) {
 	}
 	tags := map[string]int{}
 	for _, key := range keys {
-		parts := keyShape.FindStringSubmatch(key)
+		parts := keyForm.FindStringSubmatch(key)
 		if parts == nil {
 			t.Errorf("the key %q is not of the documented form", key)
 			continue
@@ -198,7 +198,7 @@ func TestKeysShareASlot(t *testing.T) {
 	}
 }
 
-// TestForceAcrossSlots: what is taken by force is given back whole, though a bucket holds
+// TestForceAcrossSlots: what is taken by force is refunded whole, though a bucket holds
 // less, if another slot denies.
 func TestForceAcrossSlots(t *testing.T) {
 	t.Parallel()
@@ -314,7 +314,7 @@ func TestSpreadDecidesAsOne(t *testing.T) {
 					rt.Errorf("peek %v, op %d of %d, %s, advisory %v, %+v: got %+v, want %+v", peek, i, len(ops), ops[i].Strategy.ID(), ops[i].Advisory, ops[i].Draw, got[i], want[i])
 				}
 			}
-			// What was given back may be told otherwise than what was never taken: both
+			// What was refunded may be told otherwise than what was never taken: both
 			// hold from here.
 			for i := range ops {
 				now, _, err := backend.ReadStates(rt.Context(), []traffik.Key{ops[i].Key}, nil)

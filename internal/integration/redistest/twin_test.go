@@ -36,7 +36,7 @@ var twins = map[string][]traffik.Strategy{
 
 // TestTwins compares the script with Go: random Takes and Peeks of one to three
 // keys, several of them in one round trip, under changing rates and a clock that
-// moves both ways, with gifts, forced charges, looks and bytes that are no state.
+// moves both ways, with refunds, forced charges, looks and bytes that are no state.
 // Decisions and stored bytes have to be identical.
 func TestTwins(t *testing.T) {
 	t.Parallel()

@@ -7,8 +7,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// ownArguments is how many numbers a [Scripted] strategy hands its script.
-const ownArguments = 4
+// customArguments is how many numbers a [Scripted] strategy hands its script.
+const customArguments = 4
 
 // Scripted is an optional power of a strategy that is not one of the eight of
 // package traffik: Decide a second time, in Lua. A Take of it is then one round
@@ -38,13 +38,13 @@ type Scripted interface {
 	RedisScript() string
 	// RedisArguments returns numbers of the strategy or the draw that the script
 	// needs: parameters, or a class told as a number.
-	RedisArguments(d *traffik.Draw) [ownArguments]float64
+	RedisArguments(d *traffik.Draw) [customArguments]float64
 }
 
-// ownScripts are the scripts of Scripted strategies that were met so far. They
-// keep their place, so that every shape stays valid, and are part of one script
+// customScripts are the scripts of Scripted strategies that were met so far. They
+// keep their number, so that every spec stays valid, and are part of one script
 // that is sent for their draws alone.
-type ownScripts struct {
+type customScripts struct {
 	mu       sync.Mutex
 	sources  []string
 	families map[string]int32
@@ -52,13 +52,13 @@ type ownScripts struct {
 }
 
 // family returns the number of the family that source is.
-func (o *ownScripts) family(source string) int32 {
+func (o *customScripts) family(source string) int32 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if family, known := o.families[source]; known {
 		return family
 	}
-	family := firstOwn + int32(len(o.sources)) //nolint:gosec // as many as types of strategies
+	family := firstCustom + int32(len(o.sources)) //nolint:gosec // as many as types of strategies
 	if o.families == nil {
 		o.families = map[string]int32{}
 	}
@@ -69,7 +69,7 @@ func (o *ownScripts) family(source string) int32 {
 }
 
 // current returns the script that contains all of them.
-func (o *ownScripts) current() *script {
+func (o *customScripts) current() *script {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.script

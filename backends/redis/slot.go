@@ -9,58 +9,58 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// place is where keys have to lie to be used by one script call: a slot of a
+// slot is where keys have to lie to be used by one script call: a slot of a
 // Cluster, a hash tag of a Ring, one and the same for everything off Cluster.
-type place struct {
-	slot uint16
-	tag  string
+type slot struct {
+	number uint16
+	tag    string
 }
 
-// single reports whether all keys lie in one place.
+// single reports whether all keys lie in one slot.
 func (b *Backend) single() bool {
 	_, single := b.client.(*goredis.Client)
 	return single
 }
 
-// placeOf tells where all of ops lie, and false if they don't lie in one place.
-func (b *Backend) placeOf(ops []traffik.Op) (where place, together bool) {
+// slotOf tells where all of ops lie, and false if they don't lie in one slot.
+func (b *Backend) slotOf(ops []traffik.Op) (where slot, together bool) {
 	if b.single() {
-		return place{}, true
+		return slot{}, true
 	}
-	where = b.placeOfKey(ops[0].Key)
+	where = b.slotOfKey(ops[0].Key)
 	for i := range ops[1:] {
-		if ops[1+i].Key.ID != ops[0].Key.ID && b.placeOfKey(ops[1+i].Key) != where {
+		if ops[1+i].Key.ID != ops[0].Key.ID && b.slotOfKey(ops[1+i].Key) != where {
 			return where, false
 		}
 	}
 	return where, true
 }
 
-func (b *Backend) placeOfKey(key traffik.Key) place {
+func (b *Backend) slotOfKey(key traffik.Key) slot {
 	if b.single() {
-		return place{}
+		return slot{}
 	}
 	tag := b.slot
 	if tag == "" {
 		tag = string(appendPart(nil, key.ID))
 	}
 	if _, ring := b.client.(*goredis.Ring); ring {
-		return place{tag: tag}
+		return slot{tag: tag}
 	}
-	return place{slot: slotOf(tag)}
+	return slot{number: hashSlot(tag)}
 }
 
-// lanes are the queues, one for each server, so that one that hangs does not hold
+// queues are the queues, one for each server, so that one that hangs does not hold
 // up the callers of the others.
-type lanes struct {
+type queues struct {
 	only queue    // of a single server
 	all  sync.Map // address to *queue
 }
 
-func (l *lanes) close() {
+func (l *queues) close() {
 	l.only.close()
-	l.all.Range(func(_, lane any) bool {
-		q, _ := lane.(*queue) // the map holds nothing else
+	l.all.Range(func(_, found any) bool {
+		q, _ := found.(*queue) // the map holds nothing else
 		q.close()
 		return true
 	})
@@ -86,27 +86,27 @@ func (b *Backend) locate(ctx context.Context) (found bool, err error) {
 func (b *Backend) queueOf(key string) *queue {
 	switch client := b.client.(type) {
 	case *goredis.Client:
-		return &b.lanes.only
+		return &b.queues.only
 	case *goredis.ClusterClient:
 		if !b.located.Load() {
 			break
 		}
 		if master, err := client.MasterForKey(context.Background(), key); err == nil {
-			return b.laneTo(master.Options().Addr)
+			return b.queueTo(master.Options().Addr)
 		}
 	case *goredis.Ring:
 		if shard, err := client.GetShardClientForKey(key); err == nil {
-			return b.laneTo(shard.Options().Addr)
+			return b.queueTo(shard.Options().Addr)
 		}
 	}
-	return b.laneTo("")
+	return b.queueTo("")
 }
 
-func (b *Backend) laneTo(addr string) *queue {
-	lane, known := b.lanes.all.Load(addr)
+func (b *Backend) queueTo(addr string) *queue {
+	found, known := b.queues.all.Load(addr)
 	if !known {
-		lane, _ = b.lanes.all.LoadOrStore(addr, &queue{backend: b})
+		found, _ = b.queues.all.LoadOrStore(addr, &queue{backend: b})
 	}
-	q, _ := lane.(*queue) // the map holds nothing else
+	q, _ := found.(*queue) // the map holds nothing else
 	return q
 }

@@ -22,8 +22,8 @@ import (
 // counter is a hook that counts commands and round trips, and does something
 // before each of them.
 type counter struct {
-	commands, trips atomic.Int64
-	before          func(redis.Cmder)
+	commands, roundTrips atomic.Int64
+	before               func(redis.Cmder)
 }
 
 func (c *counter) DialHook(next redis.DialHook) redis.DialHook {
@@ -33,7 +33,7 @@ func (c *counter) DialHook(next redis.DialHook) redis.DialHook {
 func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		c.commands.Add(1)
-		c.trips.Add(1)
+		c.roundTrips.Add(1)
 		if c.before != nil {
 			c.before(cmd)
 		}
@@ -44,7 +44,7 @@ func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		c.commands.Add(int64(len(cmds)))
-		c.trips.Add(1)
+		c.roundTrips.Add(1)
 		return next(ctx, cmds)
 	}
 }
@@ -58,9 +58,9 @@ func throttles(t *testing.T, backend traffik.Backend, strategies ...traffik.Stra
 	return traffik.All(all...)
 }
 
-// TestTrips: one script call for one throttle and for five; two for a strategy that only Go knows; one for one that brings its
+// TestRoundTrips: one script call for one throttle and for five; two for a strategy that only Go knows; one for one that brings its
 // script. What MONITOR shows is that and nothing else.
-func TestTrips(t *testing.T) {
+func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	five := []traffik.Strategy{
 		traffik.FixedWindow{}, traffik.SlidingWindowLog{}, traffik.GCRA{Burst: 1000}, traffik.LeakyBucketWithQueue{}, traffik.TokenBucketWithDebt{},
@@ -72,8 +72,8 @@ func TestTrips(t *testing.T) {
 		"one throttle":                   {five[:1], 1},
 		"five throttles":                 {five, 1},
 		"a strategy of package advanced": {[]traffik.Strategy{advanced.Tiered{}}, 2},
-		"one with its own script":        {[]traffik.Strategy{scripted{}}, 1},
-		"own script among others":        {append([]traffik.Strategy{scripted{}}, five...), 1},
+		"one with its custom script":     {[]traffik.Strategy{scripted{}}, 1},
+		"custom script among others":     {append([]traffik.Strategy{scripted{}}, five...), 1},
 	} {
 		for where, client := range map[string]*redis.Client{
 			"one server": newClient(t, servers.Redis(t).Addr),
@@ -153,9 +153,9 @@ type broken struct{ scripted }
 func (broken) ID() string          { return "redistest_broken.1" }
 func (broken) RedisScript() string { return `return function() error('no') end` }
 
-// TestOwnScript: it decides as the strategy itself, alone and beside others, and
+// TestCustomScript: it decides as the strategy itself, alone and beside others, and
 // one that fails hurts nobody else.
-func TestOwnScript(t *testing.T) {
+func TestCustomScript(t *testing.T) {
 	t.Parallel()
 	client := newClient(t, servers.Redis(t).Addr)
 	backend := newBackend(t, client)

@@ -9,13 +9,13 @@ import (
 )
 
 // The families of twins, as script/take.lua numbers them. Strategies with a
-// script of their own come from firstOwn on.
+// script of their own come from firstCustom on.
 const (
 	familyLinear  = 1
 	familyFixed   = 2
 	familySliding = 3
 	familyLog     = 4
-	firstOwn      = 100
+	firstCustom   = 100
 )
 
 const (
@@ -24,27 +24,27 @@ const (
 	flagQueue    = 4
 )
 
-// shape is a draw as the script sees it. Calls of one round trip that draw alike
+// drawSpec is a draw as the script sees it. Calls of one round trip that draw alike
 // share one.
-type shape struct {
+type drawSpec struct {
 	family, flags int32
 	limit, period int64 // units, microseconds
 	units, micros int64 // limit over period in lowest terms
 	cost, takenAt int64
 	// arguments are up to the family. Of a bucket: its capacity and, for a refund, when
 	// its draw left the key free and when its turn comes.
-	arguments [ownArguments]float64
+	arguments [customArguments]float64
 	capacity  int64 // Decision.Limit; follows from the others
 }
 
 // defaultLogEntries is that of traffik.SlidingWindowLog.
 const defaultLogEntries = 8192
 
-// shapeOf tells the script's form of an op, and false for one whose strategy has
+// drawSpecOf tells the script's form of an op, and false for one whose strategy has
 // none.
-func (b *Backend) shapeOf(op *traffik.Op) (s shape, ok bool) {
+func (b *Backend) drawSpecOf(op *traffik.Op) (s drawSpec, ok bool) {
 	rate := op.Draw.Rate
-	s = shape{limit: rate.Limit(), period: int64(rate.Period() / time.Microsecond), cost: op.Draw.Cost, capacity: rate.Limit()}
+	s = drawSpec{limit: rate.Limit(), period: int64(rate.Period() / time.Microsecond), cost: op.Draw.Cost, capacity: rate.Limit()}
 	s.units, s.micros = rate.Fraction()
 	if op.Draw.Cost < 0 {
 		s.takenAt = int64(op.Draw.TakenAt)
@@ -75,7 +75,7 @@ func (b *Backend) shapeOf(op *traffik.Op) (s shape, ok bool) {
 	case traffik.GCRA:
 		s.bucket(&op.Draw, or(strategy.Burst, 1))
 	case Scripted:
-		s.family = b.own.family(strategy.RedisScript())
+		s.family = b.custom.family(strategy.RedisScript())
 		s.arguments = strategy.RedisArguments(&op.Draw)
 	default:
 		return s, false
@@ -88,7 +88,7 @@ func (b *Backend) shapeOf(op *traffik.Op) (s shape, ok bool) {
 const entriesPerOp = 16
 
 // work is how long the draw may take, in draws from a bucket.
-func (s *shape) work() int {
+func (s *drawSpec) work() int {
 	if s.family != familyLog {
 		return 1
 	}
@@ -103,7 +103,7 @@ func or(units, otherwise int64) int64 {
 	return units
 }
 
-func (s *shape) bucket(d *traffik.Draw, capacity int64) {
+func (s *drawSpec) bucket(d *traffik.Draw, capacity int64) {
 	s.family, s.capacity = familyLinear, capacity
 	s.arguments[0] = float64(capacity)
 	if d.Cost < 0 {
@@ -111,7 +111,7 @@ func (s *shape) bucket(d *traffik.Draw, capacity int64) {
 	}
 }
 
-func (s *shape) append(dst []byte) []byte {
+func (s *drawSpec) append(dst []byte) []byte {
 	for _, v := range [...]int64{int64(s.family), int64(s.flags), s.limit, s.period, s.units, s.micros, s.cost, s.takenAt} {
 		dst = appendNumber(dst, float64(v))
 	}
@@ -125,40 +125,40 @@ func appendNumber(dst []byte, v float64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
 }
 
-// answerBytes is how long the script's answer to a draw of this shape is.
-func (s *shape) answerBytes() int {
-	if s.family >= firstOwn {
+// answerBytes is how long the script's answer to a draw of this spec is.
+func (s *drawSpec) answerBytes() int {
+	if s.family >= firstCustom {
 		return 7 * 8
 	}
 	return 4 * 8
 }
 
-// counts reports whether a state of the shape's family is what a run is answered
+// counts reports whether a state of the spec's family is what a run is answered
 // with.
-func (s *shape) counts() bool { return s.family < familyLog }
+func (s *drawSpec) counts() bool { return s.family < familyLog }
 
-// stateBytes is how long a state of the shape's family is, if it counts, with its
+// stateBytes is how long a state of the spec's family is, if it counts, with its
 // tag.
-func (s *shape) stateBytes() int {
+func (s *drawSpec) stateBytes() int {
 	if s.family == familyFixed {
 		return 1 + 2*8
 	}
 	return 1 + 4*8
 }
 
-// stateBefore appends the state that the script's answer to a run of this shape
+// stateBefore appends the state that the script's answer to a run of this spec
 // means.
-func (s *shape) stateBefore(dst, answer []byte) []byte {
+func (s *drawSpec) stateBefore(dst, answer []byte) []byte {
 	tag := [...]byte{familyLinear: 'L', familyFixed: 'F', familySliding: 'S'}[s.family]
 	return append(append(dst, tag), answer[:s.stateBytes()-1]...)
 }
 
-// decision reads the script's answer to a draw of this shape at now.
-func (s *shape) decision(answer []byte, now traffik.Instant) traffik.Decision {
+// decision reads the script's answer to a draw of this spec at now.
+func (s *drawSpec) decision(answer []byte, now traffik.Instant) traffik.Decision {
 	number := func(i int) int64 {
 		return int64(math.Float64frombits(binary.LittleEndian.Uint64(answer[8*i:])))
 	}
-	if s.family >= firstOwn {
+	if s.family >= firstCustom {
 		return traffik.Decision{
 			Allowed: number(0) != 0, Limit: number(1), Remaining: number(2), RetryAfter: wait(number(3)),
 			ResetAfter: wait(number(4)), Delay: wait(number(5)), At: traffik.Instant(number(6)),

@@ -17,32 +17,32 @@ import (
 // doubles each time.
 const firstResendPause = 16 * time.Millisecond
 
-// trip is a round trip for calls, or several where a server wants it.
-type trip struct {
+// roundTrip is a round trip for calls, or several where a server wants it.
+type roundTrip struct {
 	backend *Backend
 	batches []*batch // that have no answer
 }
 
-// tripOf returns a trip with the batches that calls make, one for each place.
-func (b *Backend) tripOf(calls []*call) *trip {
-	t := &trip{backend: b}
+// roundTripOf returns a round trip with the batches that calls make, one for each slot.
+func (b *Backend) roundTripOf(calls []*call) *roundTrip {
+	t := &roundTrip{backend: b}
 	for _, c := range calls {
 		t.batchFor(c).add(c)
 	}
 	return t
 }
 
-// batchFor finds the batch of the place of c. A call that needs the script of a
+// batchFor finds the batch of the slot of c. A call that needs the script of a
 // strategy has one of its own, since an error of a script fails its whole batch,
 // and those that came later stay behind it.
-func (t *trip) batchFor(c *call) *batch {
-	own, _ := c.needs()
-	for i := len(t.batches) - 1; i >= 0 && !own; i-- {
+func (t *roundTrip) batchFor(c *call) *batch {
+	custom, _ := c.needs()
+	for i := len(t.batches) - 1; i >= 0 && !custom; i-- {
 		each := t.batches[i]
-		if each.calls[0].place != c.place {
+		if each.calls[0].slot != c.slot {
 			continue
 		}
-		if each.own {
+		if each.custom {
 			break
 		}
 		return each
@@ -55,12 +55,12 @@ func (t *trip) batchFor(c *call) *batch {
 // errExited is what callers get for a hook of the client's that ends its goroutine.
 var errExited = fmt.Errorf("%w: a hook of the client ended its goroutine", ErrUnreachable)
 
-// send makes a trip for callers that may leave. They get their answers, or the
+// send makes a round trip for callers that may leave. They get their answers, or the
 // panic of a hook of the client's.
 func (b *Backend) send(calls []*call) {
-	ctx, cancel := context.WithTimeout(context.Background(), tripTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), roundTripTimeout)
 	defer cancel()
-	t := b.tripOf(calls)
+	t := b.roundTripOf(calls)
 	defer func() {
 		panicked := recover()
 		t.endAll(func(c *call) { c.panicked, c.err = panicked, errExited })
@@ -83,7 +83,7 @@ func (b *Backend) send(calls []*call) {
 }
 
 // endAll ends the calls that have no answer.
-func (t *trip) endAll(note func(*call)) {
+func (t *roundTrip) endAll(note func(*call)) {
 	for _, each := range t.batches {
 		each.end(note)
 	}
@@ -93,7 +93,7 @@ func (t *trip) endAll(note func(*call)) {
 // run sends the batches until all have an answer. What must not be repeated, or not
 // with all that goes with it, the client is told not to repeat: it is sent again
 // here, as often as the client would.
-func (t *trip) run(ctx context.Context) {
+func (t *roundTrip) run(ctx context.Context) {
 	pause := firstResendPause
 	for resends := 0; len(t.batches) > 0; {
 		t.process(ctx)
@@ -110,10 +110,10 @@ func (t *trip) run(ctx context.Context) {
 
 // process sends the batches, several of them in a pipeline. Each has its own error
 // afterwards.
-func (t *trip) process(ctx context.Context) {
+func (t *roundTrip) process(ctx context.Context) {
 	_, cluster := t.backend.client.(*goredis.ClusterClient)
 	for _, each := range t.batches {
-		each.company = len(t.batches) > 1 || cluster && len(each.calls) > 1
+		each.pipelined = len(t.batches) > 1 || cluster && len(each.calls) > 1
 		each.sent = each.command(ctx, t.backend)
 	}
 	if len(t.batches) == 1 {
@@ -131,7 +131,7 @@ func (t *trip) process(ctx context.Context) {
 // keeps the others: those whose script Redis does not know, and, if another
 // attempt is allowed, those that a server did not want to run yet. It reports
 // whether there are such, which should wait a moment.
-func (t *trip) settle(more bool) (pause bool) {
+func (t *roundTrip) settle(more bool) (pause bool) {
 	batches := t.batches
 	t.batches = make([]*batch, 0, len(batches))
 	for i, each := range batches {
@@ -144,7 +144,7 @@ func (t *trip) settle(more bool) (pause bool) {
 			t.batches = append(t.batches, each)
 		case len(each.calls) > 1 && spoiled(err):
 			t.split(each)
-		case more && (each.company || each.once) && (notRun(err) || lost(err)):
+		case more && (each.pipelined || each.once) && (notRun(err) || lost(err)):
 			pause = t.keep(each, err) || pause
 		default:
 			each.read(t.backend)
@@ -156,8 +156,8 @@ func (t *trip) settle(more bool) (pause bool) {
 // keep keeps of a batch that failed with err what may be sent again, and fails the
 // others. While a slot moves to another server, keys that are still here can't be
 // used together with those that are there: then each call goes alone. Where nobody
-// knows whether the batch was run, calls that give units back may have done so.
-func (t *trip) keep(each *batch, err error) (kept bool) {
+// knows whether the batch was run, calls that refund units may have done so.
+func (t *roundTrip) keep(each *batch, err error) (kept bool) {
 	failed := t.backend.failed(err)
 	apart, ran := goredis.HasErrorPrefix(err, tryAgain), lost(err)
 	if whole := len(each.calls) == 1 && apart || !apart && (!ran || !each.once); whole {
@@ -165,7 +165,7 @@ func (t *trip) keep(each *batch, err error) (kept bool) {
 		return true
 	}
 	for _, c := range each.calls {
-		if _, gives := c.needs(); gives && ran {
+		if _, refunds := c.needs(); refunds && ran {
 			c.err = failed
 			c.finish()
 			continue
@@ -180,7 +180,7 @@ func (t *trip) keep(each *batch, err error) (kept bool) {
 }
 
 // split lets each call of a batch go alone.
-func (t *trip) split(each *batch) {
+func (t *roundTrip) split(each *batch) {
 	for _, c := range each.calls {
 		lone := newBatch()
 		lone.add(c)

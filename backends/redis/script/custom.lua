@@ -1,6 +1,6 @@
--- Strategies with a script of their own. What it says about the state is kept
+-- Strategies with a custom script. What it says about the state is kept
 -- as the next state.
-own = {}
+custom = {}
 
 -- A script may forget or miscalculate. It is stopped here, before anything is
 -- written.
@@ -16,24 +16,24 @@ local function number(d, name, least, missing)
 end
 
 local function decided(k, s, cost)
-  local state, d = s.own(k.a or nil, s, cost)
+  local state, d = s.custom(k.a or nil, s, cost)
   if type(d) ~= 'table' or state and type(state) ~= 'string' then
     error('the script of a strategy answered a ' .. type(state) .. ' and a ' .. type(d) .. '; a string or nil and a table are accepted')
   end
   return state, d
 end
 
-function own.load(k, s)
-  k.a, k.healed = k.raw, false
-  s.own, s.args = s.own or scripts[s.kind - 99], {s.x, s.y, s.z, s.w}
+function custom.load(k, s)
+  k.a, k.repaired = k.raw, false
+  s.custom, s.args = s.custom or scripts[s.kind - 99], {s.x, s.y, s.z, s.w}
 end
 
-function own.fits(k, s)
+function custom.fits(k, s)
   local _, d = decided(k, s, s.cost)
   return d.allowed
 end
 
-function own.decide(k, s, cost)
+function custom.decide(k, s, cost)
   local state, d = decided(k, s, cost)
   local reset = number(d, 'reset_after', 0)
   if state then
@@ -46,6 +46,6 @@ function own.decide(k, s, cost)
     reset, number(d, 'delay', 0, 0), number(d, 'at', 0, now)
 end
 
-function own.encode(k)
+function custom.encode(k)
   return k.a
 end

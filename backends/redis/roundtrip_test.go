@@ -16,7 +16,7 @@ type serverError string
 func (e serverError) Error() string { return string(e) }
 func (serverError) RedisError()     {}
 
-// fullAndDown answers, at the end of a trip's time, that there is no memory for the
+// fullAndDown answers, at the end of a round trip's time, that there is no memory for the
 // first command and no server for the others.
 type fullAndDown struct{}
 
@@ -46,8 +46,8 @@ func TestNoTimeToGoAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	callOf := func(slot uint16, id string) *call {
-		return b.newCall(place{slot: slot}, []traffik.Op{{
+	callOf := func(number uint16, id string) *call {
+		return b.newCall(slot{number: number}, []traffik.Op{{
 			Key: traffik.Key{Scope: traffik.ScopeOf("trip", "x"), ID: id}, Strategy: traffik.FixedWindow{},
 			Draw: traffik.Draw{Rate: traffik.Per(3, time.Hour), Cost: 1},
 		}}, false)
@@ -55,7 +55,7 @@ func TestNoTimeToGoAlone(t *testing.T) {
 	full, down := []*call{callOf(1, "a"), callOf(1, "b")}, []*call{callOf(2, "c"), callOf(2, "d")}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	b.tripOf(append(full, down...)).run(ctx)
+	b.roundTripOf(append(full, down...)).run(ctx)
 	for i := range full {
 		if !errors.Is(full[i].err, ErrMemory) {
 			t.Errorf("without memory: %v, want ErrMemory", full[i].err)
