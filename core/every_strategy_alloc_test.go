@@ -12,7 +12,7 @@ import (
 )
 
 // In the steady state no strategy allocates in process: neither for draws that
-// are admitted nor for those denied, looks and gifts. Built without the race
+// are admitted nor for those denied, looks and refunds. Built without the race
 // detector, whose bookkeeping allocates.
 func TestEveryStrategyAllocatesNothing(t *testing.T) {
 	every := everyStrategy(20)
@@ -55,7 +55,7 @@ func TestEveryStrategyAllocatesNothing(t *testing.T) {
 		if got := testing.AllocsPerRun(200, func() { _, _ = key.Stat(ctx) }); got > 0 {
 			t.Errorf("%+v: %v allocations a look", c.strategy, got)
 		}
-		ops := []traffik.Op{{Key: traffik.Key{Scope: traffik.ScopeOf("gifts", c.strategy.ID()), ID: "user:42"}, Strategy: c.strategy}}
+		ops := []traffik.Op{{Key: traffik.Key{Scope: traffik.ScopeOf("refunds", c.strategy.ID()), ID: "user:42"}, Strategy: c.strategy}}
 		out := make([]traffik.Decision, 1)
 		if got := testing.AllocsPerRun(200, func() {
 			clock.Advance(100 * time.Millisecond)
@@ -66,7 +66,7 @@ func TestEveryStrategyAllocatesNothing(t *testing.T) {
 				}
 			}
 		}); got > 0 {
-			t.Errorf("%+v: %v allocations for a draw of which a part is given back", c.strategy, got)
+			t.Errorf("%+v: %v allocations for a draw of which a part is refunded", c.strategy, got)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func TestEveryStrategyHealsOnNever(t *testing.T) {
 }
 
 // What was drawn in a window that has rolled over, has leaked or has expired
-// can't be given back: it would be taken off what was drawn since.
+// can't be refunded: it would be taken off what was drawn since.
 func TestEveryStrategyRefundsNothingThatHasExpired(t *testing.T) {
 	t.Parallel()
 	rate := traffik.Per(5, 10*time.Second)

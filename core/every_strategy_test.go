@@ -228,14 +228,14 @@ func emptied(k *keptKey, capacity int64) {
 		return
 	}
 	if dec := k.draw(-1); !dec.Allowed || dec.Remaining != 1 {
-		k.t.Errorf("one given back: %+v", dec)
+		k.t.Errorf("one refunded: %+v", dec)
 	}
 	want := traffik.Decision{Allowed: true, Limit: capacity, Remaining: capacity, At: someInstant}
 	if dec := k.draw(math.MinInt64); dec != want {
-		k.t.Errorf("all given back: %+v, want %+v", dec, want)
+		k.t.Errorf("all refunded: %+v, want %+v", dec, want)
 	}
 	states, _, err := k.backend.ReadStates(k.t.Context(), []traffik.Key{k.op.Key}, nil)
 	if err != nil || len(states[0]) > 0 {
-		k.t.Errorf("all given back leaves %x, %v", states, err)
+		k.t.Errorf("all refunded leaves %x, %v", states, err)
 	}
 }

@@ -85,11 +85,11 @@ func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
 	if d.Cost > 0 && !d.Force {
 		*dec = Decision{}
 		admitted := c.hit(w, now, d.Cost, limit, dec)
-		return admitted || w.Healed
+		return admitted || w.Repaired
 	}
 	if d.Cost > 0 {
 		c.n = count.Add(c.n, min(d.Cost, MaxUnits))
-	} else if d.Cost < 0 && w.Gives(now, int64(d.TakenAt)) {
+	} else if d.Cost < 0 && w.Refunds(now, int64(d.TakenAt)) {
 		c.n = max(0, c.n+d.Cost)
 	}
 	*dec = Decision{Allowed: true, Limit: limit, Remaining: max(0, limit-c.n), At: Instant(w.At(now))}
@@ -98,7 +98,7 @@ func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
 	}
 	dec.ResetAfter = micros(w.End - now)
 	c.t = int64(dec.At)
-	return d.Cost != 0 || w.Healed
+	return d.Cost != 0 || w.Repaired
 }
 
 // hit decides a draw of cost units in w, answering into the zero dec, and

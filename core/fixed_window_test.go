@@ -21,7 +21,7 @@ func TestFixedWindowTable(t *testing.T) {
 	})
 }
 
-// What was drawn in a window that has rolled over can't be given back: that
+// What was drawn in a window that has rolled over can't be refunded: that
 // would admit twice the limit.
 func TestRefundIntoARolledWindow(t *testing.T) {
 	t.Parallel()
@@ -42,7 +42,7 @@ func TestRefundIntoARolledWindow(t *testing.T) {
 }
 
 // A step back into the window before is held: the later window goes on
-// counting, and a draw in it can be given back.
+// counting, and a draw in it can be refunded.
 func TestFixedWindowHoldsOverASmallStepBack(t *testing.T) {
 	t.Parallel()
 	start := testEpoch - testEpoch%10_000_000
@@ -53,18 +53,18 @@ func TestFixedWindowHoldsOverASmallStepBack(t *testing.T) {
 		t.Errorf("%+v a second before the window that counts, want it counted there", dec)
 	}
 	if dec := k.take(Draw{Cost: -1, TakenAt: dec.At, Now: start + 9_000_000}); dec.Remaining != 1 {
-		t.Errorf("%+v, want the draw given back", dec)
+		t.Errorf("%+v, want the draw refunded", dec)
 	}
 	if dec := k.take(Draw{Cost: 1, Now: start + 10_000_000}); dec.Remaining != 0 {
 		t.Errorf("%+v when the window begins again, want the same count", dec)
 	}
 }
 
-// With its last unit given back a key is untouched, the window that it was
+// With its last unit refunded a key is untouched, the window that it was
 // counted in included: a clock that then steps back finds the window before
-// untouched as well. This is the documented envelope of gifts and steps back
+// untouched as well. This is the documented envelope of refunds and steps back
 // together, one limit more for such a step.
-func TestFixedWindowForgetsWithTheLastGift(t *testing.T) {
+func TestFixedWindowForgetsWithTheLastRefund(t *testing.T) {
 	t.Parallel()
 	start := testEpoch - testEpoch%10_000_000
 	k := &table{strategy: FixedWindow{}, rate: Per(3, 10*time.Second)}

@@ -32,7 +32,7 @@ func (LeakyBucketWithQueue) ID() string { return "leaky_bucket_with_queue.1" }
 func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
 	var s count.Linear
 	s.Read(state)
-	healed := advanceLinear(&s, d)
+	repaired := advanceLinear(&s, d)
 	capacity, ahead := orLimit(b.Capacity, d.Rate), s.ResetMicros(d.Rate.units)
 	var write bool
 	if d.Cost < 0 && !withdraws(&s, d) {
@@ -46,7 +46,7 @@ func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, d
 	if d.Cost > 0 && dec.Allowed {
 		dec.Delay = micros(ahead)
 	}
-	if write || healed && !s.Empty() {
+	if write || repaired && !s.Empty() {
 		dst = s.Append(dst)
 	}
 	return dst, dec

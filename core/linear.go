@@ -16,23 +16,23 @@ func decideLinear(dst, state []byte, d *Draw, b int64, dec *Decision) (next []by
 // drawLinear decides on s, which becomes the next state, and reports whether
 // that is to be written.
 func drawLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool) {
-	healed := false
+	repaired := false
 	if !s.Stands(int64(d.Now), d.Rate.micros) {
-		healed = advanceLinear(s, d)
+		repaired = advanceLinear(s, d)
 	}
-	return chargeLinear(s, d, b, dec) || healed && !s.Empty()
+	return chargeLinear(s, d, b, dec) || repaired && !s.Empty()
 }
 
 // advanceLinear brings s to the instant and rate of d, and reports whether its
 // time lay ahead of the clock.
-func advanceLinear(s *count.Linear, d *Draw) (healed bool) {
+func advanceLinear(s *count.Linear, d *Draw) (repaired bool) {
 	now := int64(d.Now)
 	s.Adopt(now, d.Rate.micros)
-	if healed = now < s.T; healed {
+	if repaired = now < s.T; repaired {
 		s.T = now
 	}
 	s.Leak(now, d.Rate.units)
-	return healed
+	return repaired
 }
 
 // chargeLinear decides d on s, which stands at its instant.
@@ -45,7 +45,7 @@ func chargeLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool)
 	if d.Cost > 0 {
 		s.Take(d.Cost)
 	} else if d.Cost < 0 {
-		s.Give(count.Held(-d.Cost, now, int64(d.TakenAt), int64(d.FreeAt), l, d.Rate.micros))
+		s.Refund(count.Held(-d.Cost, now, int64(d.TakenAt), int64(d.FreeAt), l, d.Rate.micros))
 	}
 	*dec = Decision{Allowed: true, Limit: b, Remaining: max(0, b-s.Used()), At: d.Now}
 	dec.ResetAfter = micros(s.ResetMicros(l))

@@ -85,7 +85,7 @@ func TestTokenBucketTable(t *testing.T) {
 		{time.Second, -9, true, 3, 0, 0},
 	})
 	if k.state != nil {
-		t.Errorf("a bucket given back whole left the state %x", k.state)
+		t.Errorf("a bucket refunded whole left the state %x", k.state)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestLinearDoesNotOverflow(t *testing.T) {
 	}
 }
 
-// A denial for ever heals all the same: the wait told to others is true.
+// A denial for ever repairs all the same: the wait told to others is true.
 func TestHealIsNotSkippedOnNever(t *testing.T) {
 	t.Parallel()
 	for _, s := range []Strategy{TokenBucket{Burst: 2}, GCRA{Burst: 2}, FixedWindow{}} {

@@ -35,7 +35,7 @@ func (SlidingWindowCounter) Decide(dst, state []byte, d *Draw) (next []byte, dec
 	s.read(state, d)
 	limit, now := d.Rate.limit, int64(d.Now)
 	dec = Decision{Allowed: true, Limit: limit, At: Instant(s.w.At(now))}
-	write := s.w.Healed
+	write := s.w.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > limit-s.cur-s.weighted(now):
 		dec.Allowed = false
@@ -44,7 +44,7 @@ func (SlidingWindowCounter) Decide(dst, state []byte, d *Draw) (next []byte, dec
 		s.cur = count.Add(s.cur, min(d.Cost, MaxUnits))
 		write = true
 	case d.Cost < 0:
-		s.give(d)
+		s.refund(d)
 		write = true
 	}
 	dec.Remaining = max(0, limit-s.cur-s.weighted(now))
@@ -141,11 +141,11 @@ func (s *sliding) resetAfter(now int64) time.Duration {
 	return micros(s.w.End - now)
 }
 
-// give takes the gift d off the count of the window in which it was drawn.
-func (s *sliding) give(d *Draw) {
+// refund takes the units of d off the count of the window in which it was drawn.
+func (s *sliding) refund(d *Draw) {
 	takenAt := int64(d.TakenAt)
 	switch {
-	case s.w.Gives(int64(d.Now), takenAt):
+	case s.w.Refunds(int64(d.Now), takenAt):
 		s.cur = max(0, s.cur+d.Cost)
 	case takenAt >= s.w.Start-s.p:
 		s.prev = max(0, s.prev+d.Cost)

@@ -28,9 +28,9 @@ func TestSlidingWindowCounterSteps(t *testing.T) {
 	})
 }
 
-// A gift is taken off the window in which its units were drawn, and never
+// A refund is taken off the window in which its units were drawn, and never
 // spills over into another.
-func TestSlidingWindowCounterGifts(t *testing.T) {
+func TestSlidingWindowCounterRefunds(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
 	runSteps(t, SlidingWindowCounter{}, Per(10, 10*time.Second), []takeStep{

@@ -66,7 +66,7 @@ func (s SlidingWindowLog) entries() int {
 func (s SlidingWindowLog) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
 	l := s.read(dst, state, d)
 	dec = Decision{Allowed: true, Limit: d.Rate.limit, At: d.Now}
-	write := l.healed
+	write := l.repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > dec.Limit-l.total():
 		dec.Allowed = false
@@ -79,7 +79,7 @@ func (s SlidingWindowLog) Decide(dst, state []byte, d *Draw) (next []byte, dec D
 		}
 		write = true
 	case d.Cost < 0:
-		l.give(int64(d.TakenAt), -d.Cost)
+		l.refund(int64(d.TakenAt), -d.Cost)
 		write = true
 	}
 	dec.Remaining = max(0, dec.Limit-l.total())
@@ -100,9 +100,9 @@ type entryLog struct {
 	now   int64
 	// period and quantum, the grain of rounded instants, in microseconds.
 	period, quantum int64
-	// healed says that entries lay so far ahead of the clock that they became
+	// repaired says that entries lay so far ahead of the clock that they became
 	// entries of now.
-	healed bool
+	repaired bool
 }
 
 // read copies what counts at d.Now out of state behind dst.
@@ -125,7 +125,7 @@ func (s SlidingWindowLog) read(dst, state []byte, d *Draw) entryLog {
 		}
 	}
 	if ahead > 0 {
-		l.healed = true
+		l.repaired = true
 		l.add(l.now, ahead)
 	}
 	return l
@@ -215,9 +215,9 @@ func (l *entryLog) round() {
 	l.buf = l.buf[:l.front+(last+1)*logEntryBytes]
 }
 
-// give takes units off the entry of the draw at takenAt, which may have been
+// refund takes units off the entry of the draw at takenAt, which may have been
 // rounded since; without such an entry nothing.
-func (l *entryLog) give(takenAt, units int64) {
+func (l *entryLog) refund(takenAt, units int64) {
 	if takenAt == 0 {
 		takenAt = l.now
 	}

@@ -36,7 +36,7 @@ func TestSlidingWindowLogBoundary(t *testing.T) {
 	})
 }
 
-func TestSlidingWindowLogGifts(t *testing.T) {
+func TestSlidingWindowLogRefunds(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
 	runSteps(t, SlidingWindowLog{}, Per(5, 10*time.Second), []takeStep{
@@ -73,7 +73,7 @@ func TestSlidingWindowLogClockStepsBack(t *testing.T) {
 }
 
 // A log that is full is rounded up: it stays short, admits no more and gives
-// back later by the grain at most. A gift finds its entry still.
+// back later by the grain at most. A refund finds its entry still.
 func TestSlidingWindowLogRounding(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
@@ -116,9 +116,9 @@ func TestSlidingWindowLogDescribe(t *testing.T) {
 	}
 }
 
-// An entry that was never rounded and has expired can't be given back, though
+// An entry that was never rounded and has expired can't be refunded, though
 // the grain has another entry where it would have been rounded to.
-func TestSlidingWindowLogGiftOfAnExpiredNeighbor(t *testing.T) {
+func TestSlidingWindowLogRefundOfAnExpiredNeighbor(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
 	runSteps(t, SlidingWindowLog{MaxEntries: 4}, Per(10, 8*time.Second), []takeStep{

@@ -21,7 +21,7 @@ package traffik
 //     and has no effect on what has expired. A queue refunds what waits, not what started.
 //  6. From ResetAfter on answers equal those of a fresh key, and not before.
 //  7. A clock that stands still or steps back hands out no more, as long as the
-//     state is kept: one that is gone, with the last unit given back or at its
+//     state is kept: one that is gone, with the last unit refunded or at its
 //     reset, is untouched for a clock that then steps back, too.
 //  8. State that can't be read is taken as untouched.
 //  9. A store's own form of the algorithm decides identically.
@@ -42,7 +42,7 @@ type Strategy interface {
 	//
 	// What it appends, by d.Cost:
 	//   - above 0 and allowed: always the next state;
-	//   - 0, or denied: nothing, which leaves the store as it is, or the healed
+	//   - 0, or denied: nothing, which leaves the store as it is, or the repaired
 	//     state (one whose time lay ahead of the clock), which is stored even
 	//     when the whole Take is denied;
 	//   - below 0: the next state, unchanged if the refund had no effect; nothing

@@ -26,7 +26,7 @@ func TestFixedWindowClockStepsBack(t *testing.T) {
 		runSteps(t, FixedWindow{}, rate, []takeStep{
 			{at: 70 * s, cost: 5, remaining: 0, reset: 50 * s},
 			healer,
-			// Unless healed, the window of 60 s would go on counting until 120 s.
+			// Unless repaired, the window of 60 s would go on counting until 120 s.
 			{at: -1, cost: 1, remaining: 0, retry: 1, reset: 1},
 			{at: 0, cost: 1, remaining: 4, reset: 60 * s},
 		})

@@ -78,7 +78,7 @@ func (s Adaptive) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec t
 	l := s.read(state, d)
 	limit := scaled(d.Rate, l.factor)
 	dec = traffik.Decision{Allowed: true, Limit: limit, At: traffik.Instant(l.At(int64(d.Now)))}
-	write := l.Healed
+	write := l.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > limit-l.n:
 		dec.Allowed = false
@@ -87,7 +87,7 @@ func (s Adaptive) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec t
 		l.n = added(l.n, d.Cost)
 		write = true
 	case d.Cost < 0:
-		if gives(l.Window, d) {
+		if refunds(l.Window, d) {
 			l.n = max(0, l.n+d.Cost)
 		}
 		write = true

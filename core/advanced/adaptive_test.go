@@ -61,8 +61,8 @@ func TestAdaptiveFloorIsRaised(t *testing.T) {
 	}
 }
 
-// A gift from an earlier window alters nothing: what was loaded was loaded.
-func TestAdaptiveGiftFromAnEarlierWindow(t *testing.T) {
+// A refund from an earlier window alters nothing: what was loaded was loaded.
+func TestAdaptiveRefundFromAnEarlierWindow(t *testing.T) {
 	t.Parallel()
 	runSteps(t, Adaptive{}, traffik.Per(100, 10*time.Second), []takeStep{
 		{at: s, cost: 100, remaining: 0, reset: 59 * s},

@@ -127,7 +127,7 @@ func checkDecision(t *testing.T, d traffik.Draw, next []byte, dec traffik.Decisi
 }
 
 // Every strategy at rates and with costs at the edge of what numbers hold: an
-// untouched key admits exactly its limit, and what is drawn and given back
+// untouched key admits exactly its limit, and what is drawn and refunded
 // leaves nothing.
 func TestExtremeRatesAndCosts(t *testing.T) {
 	t.Parallel()
@@ -172,7 +172,7 @@ func extreme(t *testing.T, strategy traffik.Strategy, d traffik.Draw, limit int6
 	k := &storedKey{strategy: strategy, state: next}
 	back := k.draw(traffik.Draw{Rate: d.Rate, Cost: -min(d.Cost, maxUnits), Now: d.Now, TakenAt: dec.At})
 	if back.Remaining != limit || len(k.state) > 0 {
-		t.Errorf("%T: %+v given back leaves %+v, %x", strategy, d, back, k.state)
+		t.Errorf("%T: %+v refunded leaves %+v, %x", strategy, d, back, k.state)
 	}
 }
 

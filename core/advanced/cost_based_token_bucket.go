@@ -81,7 +81,7 @@ func (s CostBasedTokenBucket) Decide(dst, state []byte, d *traffik.Draw) (next [
 	b, costs := s.capacity(d.Rate), costHistory{buf: dst, front: len(dst) + costFront}
 	k := s.read(state, d, &costs)
 	dec = traffik.Decision{Allowed: true, Limit: b, At: d.Now}
-	write := k.healed
+	write := k.repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > b-k.level.Used():
 		dec.Allowed = false
@@ -95,7 +95,7 @@ func (s CostBasedTokenBucket) Decide(dst, state []byte, d *traffik.Draw) (next [
 		write = true
 	case d.Cost < 0:
 		granted := k.held(d, s.floor())
-		k.level.Give(granted)
+		k.level.Refund(granted)
 		costs.shrink(granted)
 		write = true
 	}
@@ -119,7 +119,7 @@ type slowed struct {
 	mu     PPM
 	part   int64 // what the slow clock has shown of its next microsecond, ppm
 	wrote  int64 // when the state was written, at most now
-	healed bool
+	repaired bool
 }
 
 // read makes the kernel and, behind the front of its buffer, the costs what
@@ -133,7 +133,7 @@ func (s CostBasedTokenBucket) read(state []byte, d *traffik.Draw, costs *costHis
 	}
 	k.l, k.mu = l, s.speed(costs)
 	if now < k.level.T {
-		k.level.T, k.wrote, k.healed = now, now, true
+		k.level.T, k.wrote, k.repaired = now, now, true
 		return k
 	}
 	k.wrote = k.level.T
@@ -271,7 +271,7 @@ func (c *costHistory) record(cost int64, window int) {
 	c.buf = count.AppendField(c.buf, min(cost, maxRecorded))
 }
 
-// shrink takes what was given back off the newest costs. One recorded as the
+// shrink takes what was refunded off the newest costs. One recorded as the
 // largest stands for any more than that, and takes all the rest with it.
 func (c *costHistory) shrink(granted int64) {
 	for i := c.len() - 1; i >= 0 && granted > 0; i-- {

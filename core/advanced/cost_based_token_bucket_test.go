@@ -34,9 +34,9 @@ func TestCostBasedTokenBucketFloor(t *testing.T) {
 	}
 }
 
-// A gift shrinks the newest costs, so that drawing and giving back leaves the
+// A refund shrinks the newest costs, so that drawing and giving back leaves the
 // speed as it was.
-func TestCostBasedTokenBucketGifts(t *testing.T) {
+func TestCostBasedTokenBucketRefunds(t *testing.T) {
 	t.Parallel()
 	strategy := CostBasedTokenBucket{Burst: 10}
 	k := &storedKey{strategy: strategy}
@@ -60,7 +60,7 @@ func TestCostBasedTokenBucketGifts(t *testing.T) {
 	recent(2, 2)
 	k.draw(traffik.Draw{Rate: rate, Cost: -9, Now: epoch})
 	if len(k.state) > 0 {
-		t.Errorf("all given back leaves %x", k.state)
+		t.Errorf("all refunded leaves %x", k.state)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestCostBasedTokenBucketLateRefunds(t *testing.T) {
 
 // A cost above 2^32 is recorded as 2^32 and stands for all of itself: giving it
 // back takes nothing off the costs before it.
-func TestCostBasedTokenBucketGiftOfAHugeCost(t *testing.T) {
+func TestCostBasedTokenBucketRefundOfAHugeCost(t *testing.T) {
 	t.Parallel()
 	k := &storedKey{strategy: CostBasedTokenBucket{Burst: maxUnits}}
 	d := traffik.Draw{Rate: traffik.Per(1, time.Second), Cost: 2, Now: epoch}
@@ -106,7 +106,7 @@ func TestCostBasedTokenBucketGiftOfAHugeCost(t *testing.T) {
 		k.draw(d)
 		d.Cost = -cost
 		if after := k.draw(d); after != before {
-			t.Errorf("%d drawn and given back: %+v, want %+v", cost, after, before)
+			t.Errorf("%d drawn and refunded: %+v, want %+v", cost, after, before)
 		}
 	}
 }

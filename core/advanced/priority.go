@@ -84,7 +84,7 @@ func (s Priority) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec t
 	c, level, ceilings := readLevels(state, d), levelOf(d.Class), s.ceilings(d.Rate)
 	dec = traffik.Decision{Allowed: true, Limit: ceilings[level], At: traffik.Instant(c.At(int64(d.Now)))}
 	end := micros(c.End - int64(d.Now))
-	write := c.Healed
+	write := c.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > c.room(level, &ceilings):
 		dec.Allowed = false
@@ -96,7 +96,7 @@ func (s Priority) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec t
 		c.n[level] = added(c.n[level], d.Cost)
 		write = true
 	case d.Cost < 0:
-		if gives(c.Window, d) {
+		if refunds(c.Window, d) {
 			c.n[level] = max(0, c.n[level]+d.Cost)
 		}
 		write = true

@@ -45,7 +45,7 @@ func (s QuotaWithRollover) Decide(dst, state []byte, d *traffik.Draw) (next []by
 	q := s.read(state, d)
 	limit := d.Rate.Limit() + q.carry
 	dec = traffik.Decision{Allowed: true, Limit: limit, At: traffik.Instant(q.At(int64(d.Now)))}
-	write := q.Healed
+	write := q.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > limit-q.n:
 		dec.Allowed = false
@@ -54,7 +54,7 @@ func (s QuotaWithRollover) Decide(dst, state []byte, d *traffik.Draw) (next []by
 		q.n = added(q.n, d.Cost)
 		write = true
 	case d.Cost < 0:
-		if gives(q.Window, d) {
+		if refunds(q.Window, d) {
 			q.n = max(0, q.n+d.Cost)
 		}
 		write = true

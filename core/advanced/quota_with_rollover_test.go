@@ -29,8 +29,8 @@ func TestQuotaWithRolloverSteps(t *testing.T) {
 	})
 }
 
-// A gift from an earlier window does not alter what that one carried.
-func TestQuotaWithRolloverGiftFromAnEarlierWindow(t *testing.T) {
+// A refund from an earlier window does not alter what that one carried.
+func TestQuotaWithRolloverRefundFromAnEarlierWindow(t *testing.T) {
 	t.Parallel()
 	runSteps(t, QuotaWithRollover{}, traffik.Per(100, 10*time.Second), []takeStep{
 		{at: 0, cost: 100, limit: 150, remaining: 50, reset: 20 * s},

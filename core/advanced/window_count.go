@@ -20,9 +20,9 @@ func scaled(r traffik.Rate, p PPM) int64 { return max(1, p.of(r.Limit())) }
 // added is n plus the cost of an admitted draw, at most 2^53.
 func added(n, cost int64) int64 { return count.Add(n, min(cost, count.MaxUnits)) }
 
-// gives reports whether the gift d takes units off the counts of w.
-func gives(w count.Window, d *traffik.Draw) bool {
-	return w.Gives(int64(d.Now), int64(d.TakenAt))
+// refunds reports whether refund d takes units off the counts of w.
+func refunds(w count.Window, d *traffik.Draw) bool {
+	return w.Refunds(int64(d.Now), int64(d.TakenAt))
 }
 
 // windowCount is one count per window, the state t, n of several strategies.
@@ -52,7 +52,7 @@ func readCount(state []byte, tag byte, d *traffik.Draw) (c windowCount) {
 func (c *windowCount) decide(dst []byte, tag byte, d *traffik.Draw, limit int64) (next []byte, dec traffik.Decision) {
 	dec = traffik.Decision{Allowed: true, Limit: limit, At: traffik.Instant(c.At(int64(d.Now)))}
 	end := micros(c.End - int64(d.Now))
-	write := c.Healed
+	write := c.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > limit-c.n:
 		dec.Allowed = false
@@ -61,7 +61,7 @@ func (c *windowCount) decide(dst []byte, tag byte, d *traffik.Draw, limit int64)
 		c.n = added(c.n, d.Cost)
 		write = true
 	case d.Cost < 0:
-		if gives(c.Window, d) {
+		if refunds(c.Window, d) {
 			c.n = max(0, c.n+d.Cost)
 		}
 		write = true

@@ -79,7 +79,7 @@ var faults = map[string]struct {
 			return err
 		}}
 	}},
-	"ignores TakenAt": {"GiftIntoARolledWindow", func(m traffik.Backend) traffik.Backend {
+	"ignores TakenAt": {"RefundIntoARolledWindow", func(m traffik.Backend) traffik.Backend {
 		return broken{Backend: m, take: func(m traffik.Backend, ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
 			for i := range ops {
 				ops[i].Draw.TakenAt = 0
@@ -103,7 +103,7 @@ var faults = map[string]struct {
 			return m.Take(ctx, ops, out)
 		}}
 	}},
-	"drops heal": {"HealedStateIsStored", func(m traffik.Backend) traffik.Backend {
+	"drops repair": {"RepairedStateIsStored", func(m traffik.Backend) traffik.Backend {
 		return broken{Backend: m, take: func(m traffik.Backend, ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
 			if err := m.Peek(ctx, ops, out); err != nil {
 				return err

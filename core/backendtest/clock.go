@@ -9,19 +9,19 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-func testGiftTakenAt(h *harness) {
+func testRefundTakenAt(h *harness) {
 	s := traffik.FixedWindow{}
 	draw := op(h.key(s), s, 5)
 	draw.Draw.Rate = traffik.Per(5, time.Minute)
 	old := h.take(draw)[0].At
 	h.setNow(epoch.Add(time.Minute))
 	now := h.take(draw)[0].At
-	gift := draw
-	gift.Draw.Cost, gift.Draw.TakenAt = -5, old
-	h.take(gift)
+	refund := draw
+	refund.Draw.Cost, refund.Draw.TakenAt = -5, old
+	h.take(refund)
 	h.wantLeft(draw, 0) // what was drawn in the window before is gone
-	gift.Draw.TakenAt = now
-	h.take(gift)
+	refund.Draw.TakenAt = now
+	h.take(refund)
 	h.wantLeft(draw, 5)
 }
 
@@ -204,7 +204,7 @@ func (h *harness) wantReading(want traffik.Instant) {
 }
 
 // testRandomTraces compares every answer with the model's, over Takes, Peeks
-// and Resets of one to three keys of few callers, with gifts, forces, advisory
+// and Resets of one to three keys of few callers, with refunds, forces, advisory
 // ops, changing rates and a clock that moves both ways.
 func testRandomTraces(h *harness) {
 	const seeds, steps = 20, 150
@@ -308,7 +308,7 @@ func (tr *trace) ops() []traffik.Op {
 			Cost: []int64{0, 1, 1, 1, 1, 2, 3, 5, 9, -1, -2, -5}[tr.rnd.IntN(12)],
 		}
 		if _, custom := o.Strategy.(counter); custom && tr.rnd.IntN(4) == 0 {
-			o.Draw.Class = "heal"
+			o.Draw.Class = "repair"
 		}
 		if o.Draw.Cost < 0 && len(tr.past) > 0 && tr.rnd.IntN(4) > 0 {
 			advisory := o.Advisory

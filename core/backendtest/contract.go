@@ -9,7 +9,7 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// mark reads the healed mark of a counter's key through a strategy that shows
+// mark reads the repaired mark of a counter's key through a strategy that shows
 // it in Remaining: the only way that every backend has.
 type showMark struct{ counter }
 
@@ -18,47 +18,47 @@ func (s showMark) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.De
 	return dst, traffik.Decision{Allowed: true, Limit: 1, Remaining: int64(mark), ResetAfter: forever, At: d.Now}
 }
 
-// wantHealed expects nothing to be repaired on a store that declares LatestTime.
-func (h *harness) wantHealed(of traffik.Op, want bool, when string) {
+// wantRepaired expects nothing to be repaired on a store that declares LatestTime.
+func (h *harness) wantRepaired(of traffik.Op, want bool, when string) {
 	h.Helper()
 	want = want && !h.features.LatestTime
 	of.Strategy, of.Draw.Cost = showMark{}, 0
-	if got := h.peek(of)[0].Remaining == healed; got != want {
-		h.Errorf("%s: the healed state is stored: %v, want %v", when, got, want)
+	if got := h.peek(of)[0].Remaining == repaired; got != want {
+		h.Errorf("%s: the repaired state is stored: %v, want %v", when, got, want)
 	}
 }
 
 // onCounter returns ops of one caller: a full key and one with room, both with
-// a state that is to be healed at the next look or denial.
+// a state that is to be repaired at the next look or denial.
 func (h *harness) onCounter() (full, roomy traffik.Op) {
 	full, roomy = h.pair(counter{}, 5, 2)
 	h.take(full, roomy)
-	full.Draw.Class, roomy.Draw.Class = "heal", "heal"
+	full.Draw.Class, roomy.Draw.Class = "repair", "repair"
 	return full, roomy
 }
 
-func testHeal(h *harness) {
+func testRepair(h *harness) {
 	full, roomy := h.onCounter()
 	look := roomy
 	look.Draw.Cost = 0
 	h.take(look)
-	h.wantHealed(roomy, true, "after a look")
+	h.wantRepaired(roomy, true, "after a look")
 	h.wantLeft(roomy, 3)
 	h.take(full)
-	h.wantHealed(full, true, "after a denial")
+	h.wantRepaired(full, true, "after a denial")
 	h.wantLeft(full, 0)
 
 	full, _ = h.onCounter()
 	full.Draw.Cost = traffik.MaxUnits
 	h.take(full)
-	h.wantHealed(full, true, "after a denial for ever")
+	h.wantRepaired(full, true, "after a denial for ever")
 }
 
-func testHealInDeniedTake(h *harness) {
+func testRepairInDeniedTake(h *harness) {
 	full, roomy := h.onCounter()
 	h.take(roomy, full)
-	h.wantHealed(full, true, "the denying op of a denied Take")
-	h.wantHealed(roomy, true, "the other op of a denied Take")
+	h.wantRepaired(full, true, "the denying op of a denied Take")
+	h.wantRepaired(roomy, true, "the other op of a denied Take")
 	h.wantLeft(roomy, 3)
 }
 
@@ -69,9 +69,9 @@ func testPeek(h *harness) {
 		h.wantLeft(draw, 5)
 		h.take(draw)
 		h.peek(draw)
-		gift := draw
-		gift.Draw.Cost = -2
-		h.peek(gift)
+		refund := draw
+		refund.Draw.Cost = -2
+		h.peek(refund)
 		forced := draw
 		forced.Draw.Force = true
 		h.peek(forced)
@@ -79,7 +79,7 @@ func testPeek(h *harness) {
 	}
 	full, _ := h.onCounter()
 	h.peek(full)
-	h.wantHealed(full, false, "after a Peek")
+	h.wantRepaired(full, false, "after a Peek")
 }
 
 func testPeekAnswers(h *harness) {

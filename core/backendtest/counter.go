@@ -9,14 +9,14 @@ import (
 // counter is the simplest custom strategy: it counts and never expires while a
 // test runs. It lets cases see exactly which bytes a backend keeps:
 //
-//   - Class "heal": a look or a denied draw appends a state with the mark set,
+//   - Class "repair": a look or a denied draw appends a state with the mark set,
 //     as a strategy does whose stored time lay ahead of the clock;
 //   - pad makes the state long.
 type counter struct{ pad int }
 
 const (
 	counterHead = 9 // count and mark
-	healed      = 1
+	repaired      = 1
 )
 
 func (counter) ID() string { return "backendtest_counter.1" }
@@ -33,7 +33,7 @@ func (c counter) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Dec
 		if d.Cost > limit {
 			dec.RetryAfter = traffik.Never
 		}
-		write = d.Class == "heal"
+		write = d.Class == "repair"
 	case d.Cost > 0:
 		n += d.Cost
 		write = true
@@ -41,10 +41,10 @@ func (c counter) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Dec
 		n = max(0, n+d.Cost)
 		write = n > 0
 	default:
-		write = d.Class == "heal"
+		write = d.Class == "repair"
 	}
-	if d.Class == "heal" && (d.Cost == 0 || !dec.Allowed) {
-		mark = healed
+	if d.Class == "repair" && (d.Cost == 0 || !dec.Allowed) {
+		mark = repaired
 	}
 	dec.Remaining = max(0, limit-n)
 	if n > 0 {

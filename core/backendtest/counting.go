@@ -83,14 +83,14 @@ func testAllOrNothingAcrossIdentities(h *harness) {
 	}
 }
 
-func testDeniedTakeOfGifts(h *harness) {
+func testDeniedTakeRefundsNothing(h *harness) {
 	for _, s := range strategies {
 		full, other := h.pair(s, 5, 3)
 		h.take(full, other)
-		gift, force := other, other
-		gift.Draw.Cost = -2
+		refund, force := other, other
+		refund.Draw.Cost = -2
 		force.Draw.Cost, force.Draw.Force = 9, true
-		h.wantAllowed(h.take(full, gift)[0], false, "the exhausted op")
+		h.wantAllowed(h.take(full, refund)[0], false, "the exhausted op")
 		h.wantLeft(other, 2)
 		h.wantAllowed(h.take(force, full)[1], false, "the exhausted op")
 		h.wantLeft(other, 2)
@@ -133,41 +133,41 @@ func testForce(h *harness) {
 		forced.Draw.Cost, forced.Draw.Force = 7, true
 		h.wantAllowed(h.take(forced)[0], true, s.ID()+", a forced draw above the limit")
 		h.wantLeft(draw, 0)
-		gift := draw
-		gift.Draw.Cost = -3 // 4 of 5 are in use then
-		h.take(gift)
+		refund := draw
+		refund.Draw.Cost = -3 // 4 of 5 are in use then
+		h.take(refund)
 		h.wantLeft(draw, 1)
 		h.wantAllowed(h.take(draw)[0], false, s.ID()+", a draw after a forced one")
 	}
 }
 
-func testGift(h *harness) {
+func testRefund(h *harness) {
 	for _, s := range strategies {
 		draw := op(h.key(s), s, 4)
 		drawn := h.take(draw)[0]
-		gift := traffik.RefundOp(draw, &drawn, 3)
-		dec := h.take(gift)[0]
+		refund := traffik.RefundOp(draw, &drawn, 3)
+		dec := h.take(refund)[0]
 		if !dec.Allowed || dec.Remaining != 4 {
-			h.Errorf("%s: %+v for a gift of 3 of 4, want 4 remaining", s.ID(), dec)
+			h.Errorf("%s: %+v for a refund of 3 of 4, want 4 remaining", s.ID(), dec)
 		}
-		gift.Draw.Cost = -100
-		h.take(gift)
+		refund.Draw.Cost = -100
+		h.take(refund)
 		h.wantLeft(draw, 5)
-		h.wantAllowed(h.take(draw)[0], true, s.ID()+", a draw after gifts")
+		h.wantAllowed(h.take(draw)[0], true, s.ID()+", a draw after refunds")
 		h.wantLeft(draw, 1)
 	}
 }
 
-func testGiftDeletes(h *harness) {
+func testRefundDeletes(h *harness) {
 	for _, s := range strategies {
 		draw := op(h.key(s), s, 2)
 		h.take(draw)
-		gift := draw
-		gift.Draw.Cost = -2
-		h.take(gift)
+		refund := draw
+		refund.Draw.Cost = -2
+		h.take(refund)
 		h.wantLeft(draw, 5)
-		gift.Draw.Cost = -1
-		h.take(gift) // on a key that is not there any more
+		refund.Draw.Cost = -1
+		h.take(refund) // on a key that is not there any more
 		h.wantLeft(draw, 5)
 	}
 }
@@ -193,9 +193,9 @@ func testDenialChargesNothing(h *harness) {
 			h.wantAllowed(h.take(draw)[0], false, s.ID())
 		}
 		h.wantLeft(draw, 2)
-		gift := draw
-		gift.Draw.Cost = -3
-		h.take(gift)
+		refund := draw
+		refund.Draw.Cost = -3
+		h.take(refund)
 		h.wantLeft(draw, 5)
 	}
 }
@@ -210,9 +210,9 @@ func testHugeCost(h *harness) {
 		}
 		draw := op(h.key(s), s, 5)
 		h.take(draw)
-		gift := draw
-		gift.Draw.Cost = math.MinInt64
-		h.take(gift)
+		refund := draw
+		refund.Draw.Cost = math.MinInt64
+		h.take(refund)
 		h.wantLeft(draw, 5)
 	}
 }

@@ -25,7 +25,7 @@ import (
 // promises everything.
 type Features struct {
 	// NotAtomicAcrossIdentities: a Take over several identities is drawn in
-	// order and given back on a denial, instead of atomically.
+	// order and refunded on a denial, instead of atomically.
 	NotAtomicAcrossIdentities bool
 	// NotAtomic: the same for any Take of several ops.
 	NotAtomic bool
@@ -79,16 +79,16 @@ var cases = []testCase{
 	{name: "TwoOpsAreBothDrawn", run: testBothDrawn},
 	{name: "AllOrNothing", run: testAllOrNothing},
 	{name: "AllOrNothingAcrossIdentities", run: testAllOrNothingAcrossIdentities},
-	{name: "DeniedTakeGivesNothingBackAndForcesNothing", needsAtomic: true, run: testDeniedTakeOfGifts},
+	{name: "DeniedTakeRefundsAndForcesNothing", needsAtomic: true, run: testDeniedTakeRefundsNothing},
 	{name: "AdvisoryStopsNobody", run: testAdvisory},
 	{name: "AdvisoryIsNotDrawnWhenAnotherDenies", needsAtomic: true, run: testAdvisoryRollback},
 	{name: "Force", run: testForce},
-	{name: "Gift", run: testGift},
-	{name: "GiftDeletesAnUntouchedKey", run: testGiftDeletes},
+	{name: "Refund", run: testRefund},
+	{name: "RefundDeletesAnUntouchedKey", run: testRefundDeletes},
 	{name: "LookKeepsTheKey", run: testLookKeeps},
 	{name: "DenialChargesNothing", run: testDenialChargesNothing},
-	{name: "HealedStateIsStored", run: testHeal},
-	{name: "HealedStateIsStoredInADeniedTake", needsAtomic: true, run: testHealInDeniedTake},
+	{name: "RepairedStateIsStored", run: testRepair},
+	{name: "RepairedStateIsStoredInADeniedTake", needsAtomic: true, run: testRepairInDeniedTake},
 	{name: "PeekWritesNothing", run: testPeek},
 	{name: "PeekAnswersAsTake", run: testPeekAnswers},
 	{name: "Reset", run: testReset},
@@ -103,7 +103,7 @@ var cases = []testCase{
 	{name: "Concurrency", run: testConcurrency},
 	{name: "ConcurrentTakesOfSeveralKeys", run: testConcurrentTakes},
 	{name: "OneClockReading", run: testOneReading},
-	{name: "GiftIntoARolledWindow", needsClock: true, run: testGiftTakenAt},
+	{name: "RefundIntoARolledWindow", needsClock: true, run: testRefundTakenAt},
 	{name: "LateRefund", needsClock: true, run: testLateRefund},
 	{name: "QueueRefund", needsClock: true, run: testQueueRefund},
 	{name: "ClockStepsBack", needsClock: true, run: testStepBack},

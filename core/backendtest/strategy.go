@@ -24,7 +24,7 @@ const (
 )
 
 // RunStrategy checks a strategy, one of your own too, against the promises of
-// [traffik.Strategy] on random traces of draws, looks, gifts and steps of the
+// [traffik.Strategy] on random traces of draws, looks, refunds and steps of the
 // clock, at small rates and at extreme ones:
 //
 //	func TestDaily(t *testing.T) { backendtest.RunStrategy(t, Daily{}) }
@@ -63,7 +63,7 @@ var promises = []promise{
 	{name: "RetryAfterIsExact", back: true, check: checkRetry},
 	{name: "RemainingIsTrue", back: true, check: checkRemaining},
 	{name: "DeniedDrawsChangeNothing", check: checkDenied},
-	{name: "GivingBackIsTheInverse", back: true, check: checkGift},
+	{name: "RefundIsTheInverse", back: true, check: checkRefund},
 	{name: "RefundsRestoreNothingThatExpired", check: checkLateRefund},
 	{name: "ResetAfterIsTrue", back: true, check: checkReset},
 	{name: "AnyBytes", back: true, check: checkBytes},
@@ -182,7 +182,7 @@ func checkAnswer(tr *trial, before []byte, d traffik.Draw, next []byte, dec traf
 	case dec.Allowed != (dec.RetryAfter == 0):
 		wrong = "Allowed and RetryAfter don't agree"
 	case d.Cost <= 0 && !dec.Allowed:
-		wrong = "looks and gifts are always allowed"
+		wrong = "looks and refunds are always allowed"
 	case d.Cost > maxUnits && dec.RetryAfter != traffik.Never:
 		wrong = "a cost above 2^53 is Never"
 	case dec.RetryAfter != traffik.Never && !whole(dec.RetryAfter), !whole(dec.ResetAfter), !whole(dec.Delay):
@@ -223,7 +223,7 @@ func checkRemaining(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.D
 }
 
 // checkDenied plays under a clock that never steps back, so that there is
-// nothing to heal.
+// nothing to repair.
 func checkDenied(tr *trial, before []byte, d traffik.Draw, next []byte, dec traffik.Decision) {
 	tr.Helper()
 	if (d.Cost == 0 || !dec.Allowed) && len(next) > 0 {
@@ -231,28 +231,28 @@ func checkDenied(tr *trial, before []byte, d traffik.Draw, next []byte, dec traf
 	}
 }
 
-func checkGift(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
+func checkRefund(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
 	tr.Helper()
 	if d.Cost <= 0 || !dec.Allowed {
 		return
 	}
-	look, gift := d, traffik.RefundOp(traffik.Op{Draw: d}, &dec, d.Cost).Draw
+	look, refund := d, traffik.RefundOp(traffik.Op{Draw: d}, &dec, d.Cost).Draw
 	look.Cost = 0
 	_, was := tr.decide(before, look)
-	given, _ := tr.decide(tr.state, gift)
+	given, _ := tr.decide(tr.state, refund)
 	if l, p := d.Rate.Fraction(); tr.queues && (dec.Delay == 0 || 2*l > p || dec.FreeAt() == afterAll) {
 		_, was = tr.decide(tr.state, look) // it has started, or no instant can tell whether it is the last
 	}
 	if _, is := tr.decide(given, look); is.Remaining != was.Remaining || is.Limit != was.Limit {
-		tr.Errorf("%+v drawn and given back: %+v, before %+v", d, is, was)
+		tr.Errorf("%+v drawn and refunded: %+v, before %+v", d, is, was)
 	}
-	gift.Cost = -maxUnits
+	refund.Cost = -maxUnits
 	_, fresh := tr.decide(nil, look)
-	if _, all := tr.decide(tr.state, gift); all.Remaining > fresh.Remaining {
-		tr.Errorf("%+v: after a gift %d remain, of an untouched key %d", gift, all.Remaining, fresh.Remaining)
+	if _, all := tr.decide(tr.state, refund); all.Remaining > fresh.Remaining {
+		tr.Errorf("%+v: after a refund %d remain, of an untouched key %d", refund, all.Remaining, fresh.Remaining)
 	}
-	if next, _ := tr.decide(nil, gift); len(next) > 0 {
-		tr.Errorf("%+v: a gift to an untouched key stores %x", gift, next)
+	if next, _ := tr.decide(nil, refund); len(next) > 0 {
+		tr.Errorf("%+v: a refund to an untouched key stores %x", refund, next)
 	}
 }
 

@@ -87,7 +87,7 @@ var strategyFaults = map[string]struct {
 		}
 		return next, dec
 	}},
-	"gives half back": {"GivingBackIsTheInverse", func(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Decision) {
+	"gives half back": {"RefundIsTheInverse", func(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Decision) {
 		half := *d
 		if half.Cost < -1 {
 			half.Cost /= 2

@@ -100,8 +100,8 @@ func (s *Linear) Take(c int64) {
 	}
 }
 
-// Give takes c units off the level, not below 0.
-func (s *Linear) Give(c int64) {
+// Refund takes c units off the level, not below 0.
+func (s *Linear) Refund(c int64) {
 	if c > s.N || c == s.N && s.R == 0 {
 		s.N, s.R = 0, 0
 		return

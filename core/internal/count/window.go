@@ -8,9 +8,9 @@ type Window struct {
 	Start, End int64
 	// Rolled is how many windows have begun since the state was written.
 	Rolled int64
-	// Healed means that the stored time lay so far ahead of the clock that the
+	// Repaired means that the stored time lay so far ahead of the clock that the
 	// state is to be rewritten.
-	Healed bool
+	Repaired bool
 }
 
 // WindowOf is the window that now lies in.
@@ -28,7 +28,7 @@ func (w Window) Holds(t int64) bool { return w.Start <= t && t < w.End }
 //
 // When the clock stepped back, the counts are kept: for a step into the window
 // before, the later window goes on counting until it ends (hold); for a longer
-// one the counts move to the window after now's (heal). Under clock steps this
+// one the counts move to the window after now's (repair). Under clock steps this
 // hands out at most two limits per period; other rules were measured at 7 to
 // 14.
 func WindowAt(t, now, p int64) Window {
@@ -40,16 +40,16 @@ func WindowAt(t, now, p int64) Window {
 	case stored == start+p:
 		return Window{Start: stored, End: stored + p}
 	default:
-		return Window{Start: start + p, End: start + 2*p, Healed: true}
+		return Window{Start: start + p, End: start + 2*p, Repaired: true}
 	}
 }
 
 // At is the instant under which a draw at now is recorded.
 func (w Window) At(now int64) int64 { return max(now, w.Start) }
 
-// Gives reports whether a gift at now of units drawn at takenAt takes them off
+// Refunds reports whether a refund at now of units drawn at takenAt takes them off
 // the counts of w: one that names no instant, or a future one, was drawn now,
 // and is counted where now is.
-func (w Window) Gives(now, takenAt int64) bool {
+func (w Window) Refunds(now, takenAt int64) bool {
 	return takenAt == 0 || takenAt > now || takenAt >= w.Start
 }

@@ -69,10 +69,10 @@ func TestOwnStrategyIsTheTestedOne(t *testing.T) {
 		}
 		return string(text)
 	}
-	_, tested, _ := strings.Cut(read("core", "example_own_strategy_test.go"), "// Cooldown admits")
+	_, tested, _ := strings.Cut(read("core", "example_custom_strategy_test.go"), "// Cooldown admits")
 	tested, _, found := strings.Cut(tested, "// A strategy of one's own")
 	if !found || !strings.Contains(read("docs", "strategies.md"), strings.TrimSpace(tested)) {
-		t.Error("docs/strategies.md has another Cooldown than core/example_own_strategy_test.go")
+		t.Error("docs/strategies.md has another Cooldown than core/example_custom_strategy_test.go")
 	}
 }
 

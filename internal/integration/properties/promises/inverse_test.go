@@ -40,7 +40,7 @@ func usedUnits(info any) int64 {
 }
 
 // undone reports whether after is what a key that was in use as was tells has to
-// answer once the draw d is given back: what it answered before.
+// answer once the draw d is refunded: what it answered before.
 func (s *subject) undone(w *world, d traffik.Draw, was any, before, after traffik.Decision) bool {
 	if s.delays {
 		if kept, applies := s.almost(w, was, before, after); applies {
@@ -48,7 +48,7 @@ func (s *subject) undone(w *world, d traffik.Draw, was any, before, after traffi
 		}
 	}
 	if usedUnits(was) > maxUnits-min(d.Cost, maxUnits) {
-		// The count stopped at 2^53, and the gift takes off all the same.
+		// The count stopped at 2^53, and the refund takes off all the same.
 		return after.Limit == before.Limit && after.Remaining >= before.Remaining
 	}
 	if s.almost != nil {

@@ -125,7 +125,7 @@ func bucketAfter(past []step) bucket {
 		case p.draw.Cost < 0:
 			seen.level = sub(seen.level, refunded(p.strategy, p.draw, seen.level))
 		case now >= b.at:
-			continue // a look or a denial leaves the bucket alone, or heals its time
+			continue // a look or a denial leaves the bucket alone, or repairs its time
 		}
 		b = seen
 	}

@@ -38,16 +38,16 @@ func TestAnswersAreThoseOfTheOracle(t *testing.T) {
 	})
 }
 
-// event is units admitted, or given back.
+// event is units admitted, or refunded.
 type event struct {
 	progress int64
 	net      *big.Rat
-	of       int // of a gift: the event that drew, -1 for none; it counts with that
+	of       int // of a refund: the event that drew, -1 for none; it counts with that
 	stretch  int // number of steps back before it
 }
 
 // traceOfBound makes a trace at a constant rate, or at two in turn of which it is
-// the more generous one, and returns what was admitted and given back in it.
+// the more generous one, and returns what was admitted and refunded in it.
 func traceOfBound(w *world, f features) (events []event) {
 	drawnBy := map[int]int{} // by step: its event
 	record := func(d traffik.Draw, of int) {
@@ -80,8 +80,8 @@ func traceOfBound(w *world, f features) (events []event) {
 	for range rapid.IntRange(1, 2*maxSteps).Draw(w.t, "steps") {
 		w.move(f)
 		w.rate = rapid.SampledFrom(rates).Draw(w.t, "rate in turn")
-		if f.gifts && rapid.IntRange(0, 4).Draw(w.t, "give") == 0 {
-			if d, of, ok := w.honestGift(); ok {
+		if f.refunds && rapid.IntRange(0, 4).Draw(w.t, "give") == 0 {
+			if d, of, ok := w.honestRefund(); ok {
 				record(d, of)
 				continue
 			}
@@ -101,7 +101,7 @@ func (e event) counts(w *world, from int) bool {
 	return e.net.Sign() > 0 || e.of >= from || w.subject.fungible || e.stretch > 0
 }
 
-// checkBound compares what was admitted less what was given back between any two
+// checkBound compares what was admitted less what was refunded between any two
 // events with the bound of the progress between them.
 func checkBound(w *world, events []event, bound func(from, to event) *big.Rat) {
 	w.t.Helper()
@@ -136,7 +136,7 @@ func (w *world) ofStretches(from, to event) *big.Rat {
 
 func TestPromise1Bound(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
-		f := features{force: true, gifts: true}
+		f := features{force: true, refunds: true}
 		w := newWorld(t, s)
 		checkBound(w, traceOfBound(w, f), w.ofProgress)
 	})
@@ -202,17 +202,17 @@ func TestPromise3RemainingIsTrue(t *testing.T) {
 }
 
 // A store that is asked in vain as well answers like one that is not, and a
-// draw that takes nothing stores nothing. Only a log heals without a step of the
-// clock, when its grain has become finer; the other store heals with it then.
+// draw that takes nothing stores nothing. Only a log repairs without a step of the
+// clock, when its grain has become finer; the other store repairs with it then.
 func TestPromise4DeniedDrawsChangeNothing(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
 		w := newWorld(t, s)
 		quiet := *w
-		w.trace(features{force: true, gifts: true, changes: true}, func(d traffik.Draw) {
+		w.trace(features{force: true, refunds: true, changes: true}, func(d traffik.Draw) {
 			a := decideOn(t, w.strategy, w.state, d)
 			took := d.Cost < 0 || d.Cost > 0 && a.dec.Allowed
-			healed := !took && len(a.next) > 0
-			if healed && !s.mayHeal(w) {
+			repaired := !took && len(a.next) > 0
+			if repaired && !s.mayRepair(w) {
 				t.Fatalf("%+v: stored %x for nothing: %+v: %+v", w.strategy, a.next, d, a.dec)
 			}
 			quiet.strategy = w.strategy
@@ -220,7 +220,7 @@ func TestPromise4DeniedDrawsChangeNothing(t *testing.T) {
 				t.Fatalf("%+v: %+v\n%+v, but without the denied draws\n%+v", w.strategy, d, a.dec, other)
 			}
 			w.commit(d, a)
-			if took || healed {
+			if took || repaired {
 				quiet.take(d)
 			}
 		})
@@ -235,15 +235,15 @@ func TestPromise4HealingChangesNoAnswer(t *testing.T) {
 		w.trace(everything, func(d traffik.Draw) {
 			a := decideOn(t, w.strategy, w.state, d)
 			if took := d.Cost < 0 || d.Cost > 0 && a.dec.Allowed; !took && len(a.next) > 0 {
-				if !w.stepped && !s.mayHeal(w) {
-					t.Fatalf("%+v: healed under a clock that never stepped back: %+v", w.strategy, d)
+				if !w.stepped && !s.mayRepair(w) {
+					t.Fatalf("%+v: repaired under a clock that never stepped back: %+v", w.strategy, d)
 				}
-				healed := decideOn(t, w.strategy, a.next, d)
-				if healed.dec != a.dec {
-					t.Fatalf("%+v: %+v: %+v, healed %+v", w.strategy, d, a.dec, healed.dec)
+				repaired := decideOn(t, w.strategy, a.next, d)
+				if repaired.dec != a.dec {
+					t.Fatalf("%+v: %+v: %+v, repaired %+v", w.strategy, d, a.dec, repaired.dec)
 				}
-				if len(healed.next) > 0 && !slices.Equal(healed.next, a.next) {
-					t.Fatalf("%+v: healed twice: %x, then %x", w.strategy, a.next, healed.next)
+				if len(repaired.next) > 0 && !slices.Equal(repaired.next, a.next) {
+					t.Fatalf("%+v: repaired twice: %x, then %x", w.strategy, a.next, repaired.next)
 				}
 			}
 			w.commit(d, a)
@@ -251,7 +251,7 @@ func TestPromise4HealingChangesNoAnswer(t *testing.T) {
 	})
 }
 
-func TestPromise5GivingBackIsTheInverse(t *testing.T) {
+func TestPromise5RefundIsTheInverse(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
 		w := newWorld(t, s)
 		w.trace(everything, func(d traffik.Draw) {
@@ -261,16 +261,16 @@ func TestPromise5GivingBackIsTheInverse(t *testing.T) {
 			if d.Cost <= 0 || !dec.Allowed {
 				return
 			}
-			gift := look
-			gift.Cost = -min(d.Cost, maxUnits)
-			gifts := []traffik.Draw{gift}
-			w.past[len(w.past)-1].named(&gift)
-			gifts = append(gifts, gift)
+			refund := look
+			refund.Cost = -min(d.Cost, maxUnits)
+			refunds := []traffik.Draw{refund}
+			w.past[len(w.past)-1].named(&refund)
+			refunds = append(refunds, refund)
 			if s.delays { // a queue has to know the draw
-				gifts = gifts[1:]
+				refunds = refunds[1:]
 			}
-			for _, gift := range gifts {
-				given := decideOn(t, w.strategy, w.state, gift)
+			for _, refund := range refunds {
+				given := decideOn(t, w.strategy, w.state, refund)
 				after := decideOn(t, w.strategy, given.next, look).dec
 				if !s.undone(w, d, was, before, after) {
 					t.Fatalf("%+v: drew and gave back %+v\nbefore %+v\nafter  %+v", w.strategy, d, before, after)
@@ -285,16 +285,16 @@ func TestPromise5NothingGoesBelowZero(t *testing.T) {
 		w := newWorld(t, s)
 		w.trace(everything, func(d traffik.Draw) {
 			w.take(d)
-			// All is given back, and more; nothing can be better than untouched.
-			gift := traffik.Draw{Rate: w.rate, Now: d.Now, Class: d.Class, Cost: -maxUnits}
-			a := decideOn(t, w.strategy, w.state, gift)
+			// All is refunded, and more; nothing can be better than untouched.
+			refund := traffik.Draw{Rate: w.rate, Now: d.Now, Class: d.Class, Cost: -maxUnits}
+			a := decideOn(t, w.strategy, w.state, refund)
 			fresh := decideOn(t, w.strategy, nil, traffik.Draw{Rate: w.rate, Now: d.Now, Class: d.Class}).dec
 			if a.dec.Remaining > fresh.Remaining {
-				t.Fatalf("%+v: %d remain after a gift, %d of an untouched key", w.strategy, a.dec.Remaining, fresh.Remaining)
+				t.Fatalf("%+v: %d remain after a refund, %d of an untouched key", w.strategy, a.dec.Remaining, fresh.Remaining)
 			}
-			// And a gift to an untouched key has no effect.
-			if b := decideOn(t, w.strategy, nil, gift); len(b.next) > 0 || b.dec.Remaining != fresh.Remaining {
-				t.Fatalf("%+v: a gift to an untouched key: %+v, %x", w.strategy, b.dec, b.next)
+			// And a refund to an untouched key has no effect.
+			if b := decideOn(t, w.strategy, nil, refund); len(b.next) > 0 || b.dec.Remaining != fresh.Remaining {
+				t.Fatalf("%+v: a refund to an untouched key: %+v, %x", w.strategy, b.dec, b.next)
 			}
 		})
 	})
@@ -310,14 +310,14 @@ func TestPromise5WhatHasExpiredCannotBeGivenBack(t *testing.T) {
 				if old.dec.At <= 0 || big.NewInt(w.now-int64(old.dec.At)).Cmp(longAgo) < 0 {
 					continue
 				}
-				gift := traffik.Draw{Rate: w.rate, Now: d.Now, Cost: -max(1, old.charged())}
-				old.named(&gift)
-				unknown := gift
+				refund := traffik.Draw{Rate: w.rate, Now: d.Now, Cost: -max(1, old.charged())}
+				old.named(&refund)
+				unknown := refund
 				unknown.FreeAt = 0
 				look := w.peek(traffik.Draw{Rate: w.rate, Now: d.Now, Class: old.draw.Class})
-				for _, gift := range []traffik.Draw{gift, unknown} {
-					if a := decideOn(t, w.strategy, w.state, gift); a.dec != look {
-						t.Fatalf("%+v: %+v\ngave  %+v\nuntouched %+v", w.strategy, gift, a.dec, look)
+				for _, refund := range []traffik.Draw{refund, unknown} {
+					if a := decideOn(t, w.strategy, w.state, refund); a.dec != look {
+						t.Fatalf("%+v: %+v\ngave  %+v\nuntouched %+v", w.strategy, refund, a.dec, look)
 					}
 				}
 			}
@@ -355,7 +355,7 @@ func TestPromise6ForgettingAtTheReset(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
 		w := newWorld(t, s)
 		forgetful := *w
-		w.trace(features{force: true, gifts: true}, func(d traffik.Draw) {
+		w.trace(features{force: true, refunds: true}, func(d traffik.Draw) {
 			if forgetful.expires <= w.now {
 				forgetful.state = nil
 			}
@@ -370,19 +370,19 @@ func TestPromise6ForgettingAtTheReset(t *testing.T) {
 
 func TestPromise7BoundUnderAnyClock(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
-		f := features{force: true, stepsBack: true, gifts: s.fungible}
+		f := features{force: true, stepsBack: true, refunds: s.fungible}
 		w := newWorld(t, s)
 		checkBound(w, traceOfBound(w, f), w.ofProgress)
 	})
 }
 
-// A key whose state is gone, since all was given back or since the store dropped
+// A key whose state is gone, since all was refunded or since the store dropped
 // it at its reset, is untouched for a clock that then steps back, too. Each
 // stretch between two such steps has the bound of its own length then, and
-// gifts after a step count when they are given.
+// refunds after a step count when they are given.
 func TestPromise7BoundOfStretches(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
-		f := features{force: true, stepsBack: true, gifts: true}
+		f := features{force: true, stepsBack: true, refunds: true}
 		w := newWorld(t, s)
 		w.forgets = rapid.Bool().Draw(t, "forgets")
 		checkBound(w, traceOfBound(w, f), w.ofStretches)
@@ -392,7 +392,7 @@ func TestPromise7BoundOfStretches(t *testing.T) {
 func TestPromise7RetryAfterHasAHorizon(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
 		w := newWorld(t, s)
-		w.trace(features{stepsBack: true, gifts: true}, func(d traffik.Draw) {
+		w.trace(features{stepsBack: true, refunds: true}, func(d traffik.Draw) {
 			dec := w.take(d)
 			h := s.horizon(w.strategy, w.rate)
 			limit := h.steady
@@ -488,11 +488,11 @@ func TestPromise10ChangesHandOutNoQuota(t *testing.T) {
 }
 
 // Two processes that disagree about the limit, as during a deployment, admit no
-// more than the more generous one alone. A key that a gift leaves untouched at one
+// more than the more generous one alone. A key that a refund leaves untouched at one
 // limit is so at the other, where a rollover has a larger carry then.
 func TestPromise10TwoLimitsInTurn(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
-		f := features{force: true, gifts: !s.carries, turns: true}
+		f := features{force: true, refunds: !s.carries, turns: true}
 		w := newWorld(t, s)
 		checkBound(w, traceOfBound(w, f), w.ofProgress)
 	})

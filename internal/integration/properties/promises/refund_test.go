@@ -27,7 +27,7 @@ func traceOfRefunds(w *world, force bool, after func(d traffik.Draw, a answer, m
 		w.move(features{})
 		d, of, refund := traffik.Draw{}, len(w.past), false
 		if rapid.IntRange(0, 2).Draw(w.t, "refund") == 0 {
-			d, of, refund = w.honestGift()
+			d, of, refund = w.honestRefund()
 		}
 		if !refund {
 			d, of = w.someDraw(features{force: force}), len(w.past)
@@ -191,7 +191,7 @@ func TestPromise10LateRefundsAcrossRates(t *testing.T) {
 			}
 			d, of, refund := traffik.Draw{}, len(w.past), false
 			if rapid.IntRange(0, 2).Draw(t, "refund") == 0 {
-				if d, of, refund = w.honestGift(); refund {
+				if d, of, refund = w.honestRefund(); refund {
 					d.Rate = w.past[of].draw.Rate
 				}
 			}

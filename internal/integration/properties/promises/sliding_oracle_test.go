@@ -65,7 +65,7 @@ func (s slid) used(pl placed, now int64) *big.Int {
 
 func (s slid) empty() bool { return s.cur.Sign() == 0 && s.prev.Sign() == 0 }
 
-// given is s after a gift, and what it took off.
+// given is s after a refund, and what it took off.
 func (s slid) given(pl placed, d traffik.Draw) (slid, *big.Rat) {
 	take := func(n *big.Int) (left *big.Int, gave *big.Rat) {
 		left = new(big.Int).Add(n, num(d.Cost))
@@ -199,7 +199,7 @@ func logWith(log []drawn, s traffik.Strategy, r traffik.Rate, now, cost int64) (
 	return rounded, roundUp(now, q)
 }
 
-// logWithout is log after a gift.
+// logWithout is log after a refund.
 func logWithout(log []drawn, s traffik.Strategy, d traffik.Draw) ([]drawn, *big.Rat) {
 	at := givenAt(d)
 	candidates := []int64{int64(d.TakenAt), at}

@@ -34,20 +34,20 @@ type subject struct {
 	starts []int64
 	// class draws from these; "" unless set.
 	class []string
-	// fungible units have no time of their own: a gift counts when it is given.
+	// fungible units have no time of their own: a refund counts when it is given.
 	fungible bool
 	// delays says that decisions carry a Delay.
 	delays bool
 	// retryPastReset says that RetryAfter may be later than ResetAfter.
 	retryPastReset bool
-	// heals reports whether another rate or parameter can have made stored times
+	// repairs reports whether another rate or parameter can have made stored times
 	// lie ahead, as a step of the clock does; never unless set.
-	heals func(w *world) bool
+	repairs func(w *world) bool
 	// carries says that an untouched key has more than the limit.
 	carries bool
 	// limitVaries with time or with what was drawn.
 	limitVaries bool
-	// almost, if set, says how far a gift at the instant of the draw restores
+	// almost, if set, says how far a refund at the instant of the draw restores
 	// what before was, a description of the key, where it can't do so exactly. It
 	// reports false where it can.
 	almost func(w *world, was any, before, after traffik.Decision) (restored, applies bool)
@@ -59,7 +59,7 @@ type horizon struct{ steady, stepped *big.Int }
 // answer is what an oracle says.
 type answer struct {
 	dec  traffik.Decision
-	gave *big.Rat // the effect of a gift, nil for none
+	gave *big.Rat // the effect of a refund, nil for none
 }
 
 func (s *subject) drawRate(t *rapid.T) traffik.Rate {
@@ -76,7 +76,7 @@ func (s *subject) classes() []string {
 	return []string{""}
 }
 
-func (s *subject) mayHeal(w *world) bool { return s.heals != nil && s.heals(w) }
+func (s *subject) mayRepair(w *world) bool { return s.repairs != nil && s.repairs(w) }
 
 var subjects = []*subject{
 	{
@@ -117,7 +117,7 @@ var subjects = []*subject{
 			return traffik.SlidingWindowLog{MaxEntries: rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3, 4, 7}).Draw(t, "entries")}
 		},
 		oracle: logOracle, bound: boundOfLog, horizon: horizonOfLog,
-		heals: grainBecameFiner, almost: notRoundedBack,
+		repairs: grainBecameFiner, almost: notRoundedBack,
 	},
 	{
 		name: "Tiered",

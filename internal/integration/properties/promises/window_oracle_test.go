@@ -35,7 +35,7 @@ func horizonOfWindows(periods int64) func(traffik.Strategy, traffik.Rate) horizo
 // number of the window that counts, since 1970, and of those begun since.
 type placed struct {
 	number, rolled int64
-	ahead          bool // further than one window: to be healed
+	ahead          bool // further than one window: to be repaired
 }
 
 func place(stored, now, p int64) placed {
@@ -52,7 +52,7 @@ func place(stored, now, p int64) placed {
 // at is the instant under which a draw at now is recorded.
 func (pl placed) at(now, p int64) int64 { return max(now, pl.number*p) }
 
-// givenIn is the number of the window from which a gift gives back.
+// givenIn is the number of the window from which a refund gives back.
 func (pl placed) givenIn(d traffik.Draw, p int64) int64 {
 	if d.TakenAt == 0 || d.TakenAt > d.Now {
 		return pl.number // now is counted there
@@ -103,7 +103,7 @@ func countOracle(past []step, d traffik.Draw, limit int64) answer {
 	now, p := int64(d.Now), d.Rate.Period().Microseconds()
 	c := countAfter(past)
 	pl, n := c.seen(now, p)
-	c = counted{pl.at(now, p), n} // seen again later, as if healed
+	c = counted{pl.at(now, p), n} // seen again later, as if repaired
 	adm := admission{limit: limit, fits: func(at, cost int64) bool {
 		_, used := c.seen(at, p)
 		return new(big.Int).Add(num(used), num(cost)).Cmp(num(limit)) <= 0

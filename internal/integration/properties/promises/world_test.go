@@ -45,7 +45,7 @@ type step struct {
 	draw     traffik.Draw
 	dec      traffik.Decision
 	progress int64
-	returned int64 // how much of it was given back so far
+	returned int64 // how much of it was refunded so far
 }
 
 // charged is the cost that the step added.
@@ -58,14 +58,14 @@ func (s *step) charged() int64 {
 
 // features choose what a trace may contain.
 type features struct {
-	stepsBack, force, gifts, changes bool
+	stepsBack, force, refunds, changes bool
 	// turns makes each step choose between two limits.
 	turns bool
 	// overflow allows forced charges after which the count stops at 2^53.
 	overflow bool
 }
 
-var everything = features{stepsBack: true, force: true, gifts: true, changes: true, overflow: true}
+var everything = features{stepsBack: true, force: true, refunds: true, changes: true, overflow: true}
 
 func newWorld(t *rapid.T, s *subject) *world {
 	w := &world{t: t, subject: s}
@@ -157,8 +157,8 @@ func (w *world) change() {
 func (w *world) someDraw(f features) traffik.Draw {
 	class := rapid.SampledFrom(w.subject.classes()).Draw(w.t, "class")
 	kinds := []string{"take", "take", "take", "take", "take", "look", "huge"}
-	if f.gifts {
-		kinds = append(kinds, "gift", "gift")
+	if f.refunds {
+		kinds = append(kinds, "refund", "refund")
 	}
 	if f.force && (f.overflow || w.rate.Limit() < 1<<50) {
 		kinds = append(kinds, "force")
@@ -175,8 +175,8 @@ func (w *world) someDraw(f features) traffik.Draw {
 			d.Cost = rapid.SampledFrom([]int64{maxUnits - 1, maxUnits, math.MaxInt64}).Draw(w.t, "cost")
 		}
 		d.Force = true
-	case "gift":
-		w.someGift(&d)
+	case "refund":
+		w.someRefund(&d)
 	}
 	d.Cost = traffik.ClampCost(d.Cost)
 	return d
@@ -202,8 +202,8 @@ func (w *world) someCost(class string) int64 {
 	return 1
 }
 
-// someGift makes d a gift of anything, rightful or not.
-func (w *world) someGift(d *traffik.Draw) {
+// someRefund makes d a refund of anything, rightful or not.
+func (w *world) someRefund(d *traffik.Draw) {
 	d.Cost = -rapid.SampledFrom([]int64{1, 2, 5, 100, maxUnits, math.MaxInt64}).Draw(w.t, "given")
 	switch rapid.SampledFrom([]string{"now", "past", "past", "near", "future", "earlier"}).Draw(w.t, "taken") {
 	case "past", "near":
@@ -234,9 +234,9 @@ func (s *step) named(d *traffik.Draw) {
 	d.FreeAt = min(lastInstant, s.dec.At+traffik.Instant(s.dec.ResetAfter.Microseconds()))
 }
 
-// honestGift makes a gift of units that were drawn and not given back yet, and
+// honestRefund makes a refund of units that were drawn and not refunded yet, and
 // reports which step drew them.
-func (w *world) honestGift() (d traffik.Draw, of int, ok bool) {
+func (w *world) honestRefund() (d traffik.Draw, of int, ok bool) {
 	var able []int
 	for i := range w.past {
 		// An instant of 0 would mean now.
@@ -368,7 +368,7 @@ func checkDecision(t fataler, sub *subject, s traffik.Strategy, before []byte, d
 	case d.Cost > 0 && !d.Force && !dec.Allowed && d.Cost <= dec.Remaining:
 		bad("denied what remains")
 	}
-	// A gift or a repair of what was stored before a parameter was lowered may
+	// A refund or a repair of what was stored before a parameter was lowered may
 	// be as long as that was.
 	if sizer, ok := s.(traffik.StateSizer); ok && len(a.next) > sizer.MaxStateBytes(d.Rate) && (d.Cost > 0 && dec.Allowed || len(a.next) > len(before)) {
 		bad("a state longer than MaxStateBytes")
