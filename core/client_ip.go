@@ -172,10 +172,10 @@ func (c *clientIP) address(r *Request) netip.Addr {
 func (c *clientIP) lookForProxy(r *Request, peer netip.Addr) {
 	switch {
 	case isPrivate(peer):
-		r.attached().ignored = forwardedBy(r.Header)
-	case !c.public.later.Load() || r.attached().sampled:
+		r.memo().ignored = forwardedBy(r.Header)
+	case !c.public.later.Load() || r.memo().sampled:
 		if header := forwardedBy(r.Header); c.public.looksProxied(header != 0) {
-			r.attached().ignored = header
+			r.memo().ignored = header
 		}
 	}
 }
@@ -211,7 +211,7 @@ type forwardedSample struct {
 // is sampled as it is.
 func (r *Request) sample(uses uint32) {
 	if r != nil && uses*0x9E3779B9 < math.MaxUint32/sampleEvery {
-		r.attached().sampled = true
+		r.memo().sampled = true
 	}
 }
 

@@ -75,7 +75,7 @@ func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
 		}
 		res.Delay, res.cost = 0, 0
 	}
-	known := r.attached()
+	known := r.memo()
 	results := slices.Clone(known.verdict.results) // verdicts that were handed out don't change
 	for i := range results {
 		for _, res := range refused.results {

@@ -86,14 +86,14 @@ func (t *Throttle) Admit(ctx context.Context, r *Request) (Verdict, error) {
 		return Verdict{}, err
 	}
 	r = orEmpty(r)
-	known := r.attached()
+	known := r.memo()
 	if res, ok := known.result(t); ok {
 		return Verdict{results: []Result{res}}, nil
 	}
 	res := known.grow(t)
 	err := errUnfinished
-	defer func() { known.judged(res, err) }()
-	err = set.drawOne(ctx, r, "", ownCost, false, &res[0])
+	defer func() { known.end(res, err) }()
+	err = set.drawOne(ctx, r, "", defaultCost, false, &res[0])
 	return Verdict{results: res}, err
 }
 
@@ -106,19 +106,19 @@ func (g *Gate) Admit(ctx context.Context, r *Request) (Verdict, error) {
 		return Verdict{}, errNoContext
 	}
 	r = orEmpty(r)
-	known := r.attached()
+	known := r.memo()
 	for _, t := range g.throttles {
 		if _, ok := known.result(t); ok {
 			return g.admitRest(ctx, r)
 		}
 	}
-	return known.judge(ctx, r, g.throttles)
+	return known.draw(ctx, r, g.throttles)
 }
 
 // admitRest judges the throttles that were not used on this request before,
 // and repeats the results of the others.
 func (g *Gate) admitRest(ctx context.Context, r *Request) (Verdict, error) {
-	known := r.attached()
+	known := r.memo()
 	var throttles []*Throttle
 	var results []Result
 	for _, t := range g.throttles {
@@ -131,16 +131,16 @@ func (g *Gate) admitRest(ctx context.Context, r *Request) (Verdict, error) {
 	if v := (Verdict{results: results}); len(throttles) == 0 || !v.Allowed() {
 		return v, nil
 	}
-	rest, err := known.judge(ctx, r, throttles)
+	rest, err := known.draw(ctx, r, throttles)
 	return Verdict{results: append(results, rest.results...)}, err
 }
 
-// judge charges throttles that have not decided on r yet, all or none.
-func (a *attachment) judge(ctx context.Context, r *Request, throttles []*Throttle) (Verdict, error) {
+// draw charges throttles that have not decided on r yet, all or none.
+func (a *requestMemo) draw(ctx context.Context, r *Request, throttles []*Throttle) (Verdict, error) {
 	results := a.grow(throttles...)
 	err := errUnfinished
-	defer func() { a.judged(results, err) }()
-	err = judge(ctx, r, "", throttles, ownCost, false, results)
+	defer func() { a.end(results, err) }()
+	err = takeAll(ctx, r, "", throttles, defaultCost, false, results)
 	return Verdict{results: results}, err
 }
 
@@ -150,7 +150,7 @@ var errUnfinished = errors.New("traffik: not finished")
 
 // result is what t decided on this request before, if that stands. Charge and
 // delay belong to the first use: given back once, held once.
-func (a *attachment) result(t *Throttle) (Result, bool) {
+func (a *requestMemo) result(t *Throttle) (Result, bool) {
 	for i := range a.verdict.results {
 		if res := &a.verdict.results[i]; res.of(t) && res.stands() {
 			repeated := *res
@@ -162,14 +162,14 @@ func (a *attachment) result(t *Throttle) (Result, bool) {
 }
 
 // grow makes room for the results of throttles, in place of earlier ones that
-// did not stand, and returns it until judged is called. A use from within a
+// did not stand, and returns it until end is called. A use from within a
 // function that is asked for the identity, rate or cost of another use is not
 // remembered.
-func (a *attachment) grow(throttles ...*Throttle) []Result {
-	if a.judging {
+func (a *requestMemo) grow(throttles ...*Throttle) []Result {
+	if a.deciding {
 		return make([]Result, len(throttles))
 	}
-	a.judging = true
+	a.deciding = true
 	if a.verdict.results == nil {
 		a.verdict.results = a.first[:0]
 	}
@@ -181,7 +181,7 @@ func (a *attachment) grow(throttles ...*Throttle) []Result {
 
 // forget drops the results of throttles, without a change to verdicts that were
 // handed out.
-func (a *attachment) forget(throttles []*Throttle) {
+func (a *requestMemo) forget(throttles []*Throttle) {
 	dropped := func(res Result) bool {
 		return slices.ContainsFunc(throttles, res.of)
 	}
@@ -190,14 +190,14 @@ func (a *attachment) forget(throttles []*Throttle) {
 	}
 }
 
-// judged ends the use for which grow returned results. An error left no answer,
+// end ends the use for which grow returned results. An error left no answer,
 // and takes their room back.
-func (a *attachment) judged(results []Result, err error) {
+func (a *requestMemo) end(results []Result, err error) {
 	keep := len(a.verdict.results) - len(results)
 	if keep < 0 || &a.verdict.results[keep] != &results[0] {
 		return // of a use that is not remembered
 	}
-	a.judging = false
+	a.deciding = false
 	if err != nil {
 		a.verdict.results = a.verdict.results[:keep:keep] // results stay with who holds them
 		return
@@ -209,7 +209,7 @@ func (a *attachment) judged(results []Result, err error) {
 	}
 }
 
-func (a *attachment) newCharge() *charge {
+func (a *requestMemo) newCharge() *charge {
 	if int(a.charges) == len(a.ofFirst) {
 		return new(charge)
 	}
@@ -235,7 +235,7 @@ type GateSubject struct {
 // Hit takes the cost of each throttle, or nothing if one of them denies.
 // Errors are those of [Subject.Hit].
 func (s GateSubject) Hit(ctx context.Context) (Verdict, error) {
-	return s.draw(ctx, ownCost, false)
+	return s.draw(ctx, defaultCost, false)
 }
 
 // HitN takes n units of each throttle; see [Subject.HitN].
@@ -284,6 +284,6 @@ func (s GateSubject) draw(ctx context.Context, units int64, peek bool) (Verdict,
 		return Verdict{}, errNoGate
 	}
 	results := make([]Result, len(throttles))
-	err := judge(ctx, s.request, s.id, throttles, units, peek, results)
+	err := takeAll(ctx, s.request, s.id, throttles, units, peek, results)
 	return Verdict{results: results}, err
 }

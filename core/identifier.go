@@ -158,7 +158,7 @@ func (id *Identifier) answer(r *Request) (string, error) {
 	if id.compose != nil {
 		return id.compose(r)
 	}
-	known := r.attached()
+	known := r.memo()
 	if memo, ok := known.recall(id, r); ok {
 		r.perUse = r.perUse || memo.in != nil
 		return memo.id, memo.err

@@ -99,23 +99,23 @@ func TestIdentifierMisuseIsKept(t *testing.T) {
 	t.Parallel()
 	wrong := ByHeader("")
 	for name, id := range map[string]*Identifier{
-		"header empty":     wrong,
-		"header no token":  ByHeader("X Key"),
-		"cookie no token":  ByCookie("a=b"),
-		"query":            ByQuery(""),
-		"param":            ByParam(""),
-		"value nil":        ByValue(nil),
-		"value slice":      ByValue([]int{1}),
-		"scheme":           Identify("a:b", func(*Request) (string, error) { return "", nil }),
-		"scheme empty":     Identify("", func(*Request) (string, error) { return "", nil }),
-		"function":         Identify("a", nil),
-		"first of none":    FirstOf(),
-		"first of nil":     FirstOf(ClientIP(), nil),
-		"first of wrong":   FirstOf(ClientIP(), wrong),
+		"header empty":    wrong,
+		"header no token": ByHeader("X Key"),
+		"cookie no token": ByCookie("a=b"),
+		"query":           ByQuery(""),
+		"param":           ByParam(""),
+		"value nil":       ByValue(nil),
+		"value slice":     ByValue([]int{1}),
+		"scheme":          Identify("a:b", func(*Request) (string, error) { return "", nil }),
+		"scheme empty":    Identify("", func(*Request) (string, error) { return "", nil }),
+		"function":        Identify("a", nil),
+		"first of none":   FirstOf(),
+		"first of nil":    FirstOf(ClientIP(), nil),
+		"first of wrong":  FirstOf(ClientIP(), wrong),
 		"combine none":    Combine(),
 		"combine nil":     Combine(nil),
 		"combine wrong":   Combine(wrong, ClientIP()),
-		"nested":           FirstOf(Combine(FirstOf(wrong))),
+		"nested":          FirstOf(Combine(FirstOf(wrong))),
 		"combine clients": Combine(ClientIP(TrustedHops(0))),
 	} {
 		if !errors.Is(id.err, ErrConfig) {
@@ -555,7 +555,7 @@ func TestManyUsesOfOneConnectionKeepOneMemo(t *testing.T) {
 			mustIdentity(t, id, message)
 		}
 	}
-	if n := len(outer.attached().more) + len(outer.attached().identities); n > len(ids) {
+	if n := len(outer.memo().more) + len(outer.memo().identities); n > len(ids) {
 		t.Errorf("%d memos for %d identifiers", n, len(ids))
 	}
 }

@@ -258,7 +258,7 @@ func TestSampleOfRequests(t *testing.T) {
 	made := func(uses func() uint32) (sampled int) {
 		for range requests {
 			r := new(Request)
-			if r.sample(uses()); r.attached().sampled {
+			if r.sample(uses()); r.memo().sampled {
 				sampled++
 			}
 		}
@@ -267,8 +267,8 @@ func TestSampleOfRequests(t *testing.T) {
 	again := new(call)
 	for name, uses := range map[string]func() uint32{
 		"used again": func() uint32 { again.uses++; return again.uses },
-		"calls":      func() uint32 { return calls.New().(*call).uses + 1 },           //nolint:forcetypeassert // it makes nothing else
-		"judgements": func() uint32 { return judgements.New().(*judgement).uses + 1 }, //nolint:forcetypeassert // the same
+		"calls":      func() uint32 { return calls.New().(*call).uses + 1 },         //nolint:forcetypeassert // it makes nothing else
+		"gateTakes":  func() uint32 { return gateTakes.New().(*gateTake).uses + 1 }, //nolint:forcetypeassert // the same
 	} {
 		if got := made(uses); got < requests/sampleEvery/2 || got > requests/sampleEvery*3/2 {
 			t.Errorf("%s: %d of %d requests are looked at, want about one in %d", name, got, requests, sampleEvery)

@@ -192,7 +192,7 @@ func (e *entry) store(d *Draw, next []byte, dec *Decision) {
 	}
 	e.marked(d, dec)
 	if d.Cost > 0 && !dec.Allowed {
-		e.stays(d.Now, dec)
+		e.extendExpiry(d.Now, dec)
 	}
 	if e.by == nil {
 		e.beside().share = shareLeft(dec)
@@ -202,7 +202,7 @@ func (e *entry) store(d *Draw, next []byte, dec *Decision) {
 // stays sees to it that e, which a draw at now was denied by, is kept for as long as
 // that says: its state may have been written under a shorter rate. In bytes it has a
 // time of its own.
-func (e *entry) stays(now Instant, dec *Decision) {
+func (e *entry) extendExpiry(now Instant, dec *Decision) {
 	if !e.live() {
 		return // it has no state
 	}
@@ -233,9 +233,9 @@ func shareLeft(dec *Decision) float64 { return float64(dec.Remaining) / float64(
 // draw decides d, which takes units, by c and keeps what it says.
 func (e *entry) draw(c *counting, d *Draw, dec *Decision) {
 	e.decide(c, d, dec)
-	e.knocked(dec.Allowed)
+	e.markDenied(dec.Allowed)
 	if !dec.Allowed && e.by != c {
-		e.stays(d.Now, dec)
+		e.extendExpiry(d.Now, dec)
 	}
 	e.leaves(dec)
 }
@@ -264,8 +264,8 @@ func (e *entry) leaves(dec *Decision) {
 	}
 }
 
-// knocked marks what became of a draw that is no part of a plan.
-func (e *entry) knocked(allowed bool) {
+// markDenied marks what became of a draw that is no part of a plan.
+func (e *entry) markDenied(allowed bool) {
 	e.marks = denied
 	if allowed {
 		e.marks = 0
@@ -297,7 +297,7 @@ func (e *entry) hit(now, cost int64, dec *Decision) bool {
 			e.setLinear(c, &s)
 		}
 	}
-	e.knocked(dec.Allowed)
+	e.markDenied(dec.Allowed)
 	return true
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // What the store decides in place and in integers is what the strategy decides
-// on its bytes: over random traces of hits, looks and gifts on one key, with a
+// on its bytes: over random traces of hits, looks and refunds on one key, with a
 // clock that stands, runs and steps back, and under two rates in turn.
 func TestMemoryDecidesAsTheStrategyDoes(t *testing.T) {
 	t.Parallel()
@@ -49,7 +49,7 @@ func traceOnMemory(t *testing.T, strategy Strategy, rnd *rand.Rand) {
 	}
 }
 
-// drawOnMemory draws as a user does: hits by Hit and HitN, looks by Stat; gifts
+// drawOnMemory draws as a user does: hits by Hit and HitN, looks by Stat; refunds
 // by the backend, since a refund needs its result.
 func drawOnMemory(t *testing.T, m *Memory, throttles [2]*Throttle, d Draw) Decision {
 	t.Helper()

@@ -277,7 +277,7 @@ func (t *target) commitIntegers(d *Draw, dec *Decision) (exact bool) {
 	}
 	e.by, e.numbers = t.changed.by, t.changed.numbers
 	if d.Cost > 0 && !dec.Allowed && e.by != t.by {
-		e.stays(d.Now, dec)
+		e.extendExpiry(d.Now, dec)
 	}
 	e.leaves(dec)
 	return t.room.exact()

@@ -19,11 +19,11 @@ const (
 	// ringLooks is how many of its own latest entries a newcomer's scope is looked at
 	// before that: a scope with few entries would hardly ever find its own in a sample.
 	ringLooks = 2
-	// settled is how long an entry has to be expired before a scope that fills its share
+	// yieldAfter is how long an entry has to be expired before a scope that fills its share
 	// may have its place. A limit per day would otherwise move into what a limit per
 	// minute leaves for a moment, and lose it again to that limit's next newcomers, with
 	// the records that it has filed there meanwhile.
-	settled = 10 * time.Minute
+	yieldAfter = 10 * time.Minute
 	// sweepSteps is how many entries a newcomer to a shard with room looks at for expired
 	// ones: more than one, so that a shard that only ever grows is cleaned all the same.
 	sweepSteps = 2
@@ -46,7 +46,7 @@ func (r *room) exact() bool { return !r.overflows && !r.counts }
 //
 // The newcomer gets a free place, or that of the first of
 //  1. an expired entry, of another scope only if the newcomer's fills less than its
-//     share or if it expired a while ago ([settled]);
+//     share or if it expired a while ago ([yieldAfter]);
 //  2. an entry of the largest scope found, if that has more than its share and two more
 //     than the newcomer's at least, so that no two scopes take turns: one that is not
 //     protected before one that is, then the one with most left, then the one that resets
@@ -95,7 +95,7 @@ func (sh *shard) share(newcomer unique.Handle[string]) int {
 // yields reports whether a newcomer of a scope with n entries may have the place of an
 // expired entry of another scope.
 func yields(reset, now Instant, n, share int) bool {
-	return n < share || reset.Add(settled) <= now
+	return n < share || reset.Add(yieldAfter) <= now
 }
 
 // search is the search of a newcomer of scope for an entry to replace.

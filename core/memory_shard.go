@@ -87,7 +87,7 @@ func (sh *shard) decide(state []byte, strategy Strategy, d *Draw, out *Decision)
 	return next
 }
 
-// store keeps a decision on the live entry e and the next state, if any. A gift
+// store keeps a decision on the live entry e and the next state, if any. A refund
 // without one leaves the key untouched, and it is freed.
 func (sh *shard) store(e *entry, d *Draw, next []byte, dec *Decision) {
 	if d.Cost < 0 && len(next) == 0 {

@@ -10,11 +10,11 @@ import (
 
 // standing is what the rule of a full store asks of one entry.
 type standing struct {
-	key              Key
-	expired, settled bool
-	exhausted        bool // denied, or nothing left
-	left             float64
-	reset            Instant
+	key                 Key
+	expired, yieldAfter bool
+	exhausted           bool // denied, or nothing left
+	left                float64
+	reset               Instant
 }
 
 // standings are the entries of the world's one shard.
@@ -29,7 +29,7 @@ func (w *world) standings() (all []standing) {
 			}
 			reset, left := e.stand(now)
 			all = append(all, standing{
-				key: Key{Scope: set.scope, ID: id}, expired: reset <= now, settled: reset.Add(10*time.Minute) <= now,
+				key: Key{Scope: set.scope, ID: id}, expired: reset <= now, yieldAfter: reset.Add(10*time.Minute) <= now,
 				exhausted: e.marks&denied != 0 || left == 0, left: left, reset: reset,
 			})
 		}
@@ -55,7 +55,7 @@ func mayGo(all []standing, scopes, maxKeys int, scope unique.Handle[string]) []s
 		return some
 	}
 	if expired := with(func(s *standing) bool {
-		return s.expired && (s.key.Scope == scope || own < share || s.settled)
+		return s.expired && (s.key.Scope == scope || own < share || s.yieldAfter)
 	}); expired != nil {
 		return expired
 	}

@@ -429,7 +429,7 @@ func TestRefundBesideUses(t *testing.T) {
 	}
 }
 
-// halting takes the first of several gifts and fails then.
+// halting takes the first of several refunds and fails then.
 type halting struct{ *traffik.Memory }
 
 func (h *halting) Take(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {

@@ -50,8 +50,8 @@ type Request struct {
 
 	// own is the memory of this request; shared points to that of the outermost
 	// use, or to own.
-	own    attachment
-	shared *attachment
+	own    requestMemo
+	shared *requestMemo
 }
 
 // Source is the native context behind a [Request]. One that stands for another may lead
@@ -114,40 +114,13 @@ func routerOf(source Source) Router {
 	return nil
 }
 
-// attachment is all that is remembered about one request: who it is, and how
-// it was judged so far. One struct, so that it costs no allocation of its own.
-type attachment struct {
-	identities [3]identityMemo // the common case: one identifier of two parts
-	more       []identityMemo
-	verdict    Verdict
-	first      [2]Result // where verdict starts, for want of more throttles
-	ofFirst    [2]charge
-	charges    int32 // how many of them are used
-	judging    bool  // a use is under way
-	// ignored tells that ClientIP did not believe a forwarding header which came from what
-	// looks like a proxy: the place of its convention, counted from 1.
-	ignored uint8
-	sampled bool // ClientIP looks at this request, see forwardedSample
-}
-
-// identityMemo is the answer of one identifier.
-type identityMemo struct {
-	by *Identifier
-	id string
-	// err is ErrAbsent, Exempted or a failure, nil for a found identity.
-	err error
-	// in is the use for which the answer holds; nil means for all nested uses
-	// of the request.
-	in *Request
-}
-
 // Continue makes r, a view of the same request taken deeper inside the
 // application, share what outer knows: identities are not computed again, and
 // a throttle that was charged already is not charged twice. Adapters call it
 // for a nested use. A nil outer is ignored.
 func (r *Request) Continue(outer *Request) {
 	if r != nil && outer != nil {
-		r.shared = outer.attached()
+		r.shared = outer.memo()
 	}
 }
 
@@ -165,7 +138,7 @@ func (r *Request) Detach() *Request {
 	if source, ok := r.Source.(Detacher); ok {
 		d.Source = source.Detach()
 	}
-	known := r.attached()
+	known := r.memo()
 	d.shared = &d.own
 	for _, memo := range append(known.identities[:], known.more...) {
 		if memo.by != nil && memo.in == nil {
@@ -195,52 +168,11 @@ func (r *Request) PerUse() {
 
 // Verdict returns how the request was judged so far, by all throttles it has
 // passed.
-func (r *Request) Verdict() Verdict { return orEmpty(r).attached().verdict }
-
-func (r *Request) attached() *attachment {
-	if r.shared == nil {
-		r.shared = &r.own
-	}
-	return r.shared
-}
+func (r *Request) Verdict() Verdict { return orEmpty(r).memo().verdict }
 
 func (r *Request) context() context.Context {
 	if r.Context == nil {
 		return context.Background()
 	}
 	return r.Context
-}
-
-// recall returns what by answered, if that holds for the use in.
-func (a *attachment) recall(by *Identifier, in *Request) (memo identityMemo, ok bool) {
-	m := a.slot(by)
-	if m == nil || m.by != by || m.in != nil && m.in != in {
-		return identityMemo{}, false
-	}
-	return *m, true
-}
-
-// remember keeps an answer, in place of that of an outer use which no longer
-// holds: one memo for each identifier, however many uses a connection sees.
-func (a *attachment) remember(memo identityMemo) {
-	if m := a.slot(memo.by); m != nil {
-		*m = memo
-		return
-	}
-	a.more = append(a.more, memo)
-}
-
-// slot returns the memo of by, else a free one, else nil.
-func (a *attachment) slot(by *Identifier) *identityMemo {
-	for i := range a.identities {
-		if m := &a.identities[i]; m.by == by || m.by == nil {
-			return m
-		}
-	}
-	for i := range a.more {
-		if m := &a.more[i]; m.by == by {
-			return m
-		}
-	}
-	return nil
 }

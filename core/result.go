@@ -145,7 +145,7 @@ func (r *Result) claim() bool {
 }
 
 // told is r as of now: Uncharged if its units were given back.
-func (r Result) told() Result {
+func (r Result) current() Result {
 	if r.took() && r.fate() == fateReturned {
 		r.Outcome, r.cost = Uncharged, 0
 	}
@@ -185,7 +185,7 @@ func (r *Result) fail(policy ErrorPolicy, err error) {
 }
 
 // settle makes r the result of a decision that a backend took on op.
-func (r *Result) settle(op *Op) {
+func (r *Result) answer(op *Op) {
 	switch {
 	case r.Allowed:
 		r.Outcome = Admitted

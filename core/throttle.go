@@ -1,8 +1,6 @@
 package traffik
 
 import (
-	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 )
@@ -145,50 +143,3 @@ func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request
 // Functions of the request are called with an empty one, and what they can't tell is
 // decided by the error policy: look at Outcome and Err to tell a failure from a denial.
 func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id: identity} }
-
-// Refund gives n of the units back that res took, on the backend, key and rate
-// it took them under, whatever has been changed since. What comes back is what the
-// draw still holds: nothing that has expired, leaked or, in a queue, started. A result that took none,
-// as one that repeats an outer use (see [Limiter]), or whose units
-// [Verdict.Refund] has given back, is left alone; of a plain key that is known only to
-// results read after that. A Result does not remember what was refunded: see to it
-// that calls don't add up to more than it took. It runs on a context detached from
-// ctx's end, with its own bound of five seconds. The error wraps [ErrUsage] for an n below 0 or above
-// the cost of res, or a result of another throttle, and else [ErrBackend]: the store failed or
-// was too slow, and nobody knows whether it has taken the units back.
-func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
-	if err := t.loaded().misused(ctx); err != nil {
-		return err
-	}
-	switch {
-	case n < 0 || n > res.cost && res.charged():
-		return fmt.Errorf("%w: Refund of %d units; accepted is 0 to the %d that were taken", ErrUsage, n, res.cost)
-	case res.settings == nil || res.settings.owner != t:
-		return fmt.Errorf("%w: Refund on throttle %q of a result of %q; give one of its own", ErrUsage, t.UID(), res.UID())
-	case n == 0 || !res.charged():
-		return nil
-	}
-	ctx, cancel := afterwards(ctx, res.settings.memory != nil)
-	defer cancel()
-	_, err := res.giveBack(ctx, n)
-	return err
-}
-
-// giveBack gives n units back that r took, and returns how the key stands then.
-func (r *Result) giveBack(ctx context.Context, n int64) (Decision, error) {
-	ops, out := []Op{r.refundOp(n)}, make([]Decision, 1)
-	err := r.settings.backend.Take(ctx, ops, out)
-	if err != nil {
-		_, err = storeError(ctx, err)
-	}
-	return out[0], err
-}
-
-// refundOp is the refund of n of the units that r took.
-func (r *Result) refundOp(n int64) Op {
-	return RefundOp(Op{
-		Key:      Key{Scope: r.settings.scope, ID: r.id},
-		Strategy: r.settings.strategy,
-		Draw:     Draw{Rate: r.Rate(), Class: r.class},
-	}, &r.Decision, n)
-}

@@ -29,7 +29,7 @@ func (v Verdict) Results() []Result {
 		if r := &v.results[i]; r.took() && r.fate() == fateReturned {
 			results := slices.Clone(v.results)
 			for i := range results {
-				results[i] = results[i].told()
+				results[i] = results[i].current()
 			}
 			return results
 		}
@@ -57,7 +57,7 @@ func (v Verdict) Failed() bool {
 // backend was asked.
 func (v Verdict) Tightest() Result {
 	if best := v.tightest(); best != nil {
-		return best.told()
+		return best.current()
 	}
 	return Result{}
 }

@@ -16,8 +16,8 @@ type Subject struct {
 	id       string   // of a plain key
 }
 
-// ownCost stands for the cost that the throttle is configured with.
-const ownCost = -1
+// defaultCost stands for the cost that the throttle is configured with.
+const defaultCost = -1
 
 // Hit takes the throttle's cost, if the limit admits it. Being over the limit
 // is a Result. The error is the cause of ctx's end if ctx had ended before or its caller
@@ -28,7 +28,7 @@ const ownCost = -1
 func (s Subject) Hit(ctx context.Context) (res Result, err error) {
 	set := s.throttle.loaded()
 	if set == nil || ctx == nil || s.request != nil || !set.plain || set.memory.closed.Load() || ctx.Err() != nil {
-		err = set.drawOne(ctx, s.request, s.id, ownCost, false, &res)
+		err = set.drawOne(ctx, s.request, s.id, defaultCost, false, &res)
 		return res, err
 	}
 	// The short way of a plain key in process: nothing is looked up that the
@@ -191,7 +191,7 @@ func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int
 		return s.backendFailed(ctx, err, res)
 	}
 	res.Decision = c.out[0]
-	res.settle(&c.ops[0])
+	res.answer(&c.ops[0])
 	res.delayWithin(longest, &c.ops[0])
 	return nil
 }
@@ -203,7 +203,7 @@ func (s *settings) hitOne(ctx context.Context, op *Op, res *Result) error {
 		return s.backendFailed(ctx, ErrClosed, res)
 	}
 	s.memory.hit(op.Key.ID, s.counting, op.Draw.Cost, &res.Decision)
-	res.settle(op)
+	res.answer(op)
 	return nil
 }
 
@@ -282,7 +282,7 @@ func (s *settings) passes(units int64, peek bool) Outcome {
 	case s.rateOf == nil && s.rate.IsUnlimited():
 		return NoLimit
 	case peek:
-	case units == 0, units == ownCost && s.costOf == nil && s.cost == 0:
+	case units == 0, units == defaultCost && s.costOf == nil && s.cost == 0:
 		return Exempt
 	}
 	return Undecided
@@ -298,12 +298,12 @@ func (s *settings) identity(r *Request, id string) (string, error) {
 	if r == nil {
 		return id, nil
 	}
-	before := r.attached().ignored
+	before := r.memo().ignored
 	name, anonymous, err := s.identifier.resolve(r)
 	if anonymous {
 		s.warnOfAnonymous(r)
 	}
-	if header := r.attached().ignored; header != 0 && (before == 0 || s.identifier.trusts != "") {
+	if header := r.memo().ignored; header != 0 && (before == 0 || s.identifier.trusts != "") {
 		s.warnOfProxy(r, header)
 	}
 	return name, err
@@ -325,7 +325,7 @@ func (s *settings) rateFor(r *Request) (Rate, error) {
 
 func (s *settings) costFor(r *Request, units int64) (int64, error) {
 	switch {
-	case units != ownCost:
+	case units != defaultCost:
 		return ClampCost(units), nil
 	case s.costOf == nil:
 		return s.cost, nil

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// judgement is the work on several throttles at once: their ops in the order
+// gateTake is the work on several throttles at once: their ops in the order
 // of their throttles, grouped by backend when it comes to asking. It is pooled.
-type judgement struct {
+type gateTake struct {
 	results []Result
 	peek    bool
 	rest    asking // what no backend was asked yet
@@ -43,14 +43,14 @@ func (a *asking) empty() {
 	a.ops, a.counts, a.places = a.ops[:0], a.counts[:0], a.places[:0]
 }
 
-var judgements = sync.Pool{New: func() any { return &judgement{uses: rand.Uint32()} }} //nolint:gosec // no secret
+var gateTakes = sync.Pool{New: func() any { return &gateTake{uses: rand.Uint32()} }} //nolint:gosec // no secret
 
-// judge fills results, one for each throttle: all are charged or none.
-func judge(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64, peek bool, results []Result) error {
+// takeAll fills results, one for each throttle: all are charged or none.
+func takeAll(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64, peek bool, results []Result) error {
 	if ctx == nil {
 		return errNoContext
 	}
-	j, _ := judgements.Get().(*judgement) // the pool holds nothing else
+	j, _ := gateTakes.Get().(*gateTake) // the pool holds nothing else
 	defer j.release()
 	j.uses++
 	r.sample(j.uses)
@@ -67,11 +67,11 @@ func judge(ctx context.Context, r *Request, id string, throttles []*Throttle, un
 // askAll asks one backend after the other until one denies. What was charged
 // before that is given back, also when a backend or a function of the
 // application panics.
-func (j *judgement) askAll(ctx context.Context) error {
+func (j *gateTake) askAll(ctx context.Context) error {
 	keep := false
 	defer func() {
 		if !keep {
-			j.giveBack(ctx)
+			j.refundCharged(ctx)
 		}
 	}()
 	for len(j.rest.ops) > 0 {
@@ -85,15 +85,15 @@ func (j *judgement) askAll(ctx context.Context) error {
 	return nil
 }
 
-func (j *judgement) release() {
+func (j *gateTake) release() {
 	j.rest.empty()
 	j.group.empty()
 	j.results = nil
-	judgements.Put(j)
+	gateTakes.Put(j)
 }
 
 // prepare finds the op of each throttle, or its result where none is needed.
-func (j *judgement) prepare(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64) error {
+func (j *gateTake) prepare(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64) error {
 	before := ctx.Err()
 	j.longest = anyDelay
 	for i, t := range throttles {
@@ -114,7 +114,7 @@ func (j *judgement) prepare(ctx context.Context, r *Request, id string, throttle
 
 // split moves what the next backend is to be asked from the rest into the group.
 // Its keys are distinct, because All refuses throttles that share counters.
-func (j *judgement) split() {
+func (j *gateTake) split() {
 	j.group.empty()
 	backend := j.backendOf(&j.rest, 0)
 	others := 0
@@ -139,12 +139,12 @@ func (j *judgement) split() {
 	j.rest = rest
 }
 
-func (j *judgement) backendOf(a *asking, i int) Backend {
+func (j *gateTake) backendOf(a *asking, i int) Backend {
 	return j.results[a.places[i]].settings.backend
 }
 
 // ask draws all ops of the group with one call.
-func (j *judgement) ask(ctx context.Context) (denied bool, err error) {
+func (j *gateTake) ask(ctx context.Context) (denied bool, err error) {
 	g := &j.group
 	j.out = append(j.out[:0], make([]Decision, len(g.ops))...)
 	switch set := j.results[g.places[0]].settings; {
@@ -163,7 +163,7 @@ func (j *judgement) ask(ctx context.Context) (denied bool, err error) {
 	for i, place := range g.places {
 		res := &j.results[place]
 		res.Decision = j.out[i]
-		res.settle(&g.ops[i])
+		res.answer(&g.ops[i])
 		res.delayWithin(j.longest, &g.ops[i])
 		denied = denied || res.denies()
 	}
@@ -175,7 +175,7 @@ func (j *judgement) ask(ctx context.Context) (denied bool, err error) {
 
 // uncharge marks the results of the group that would have fitted as not
 // charged, because another denied or because nothing was to be taken.
-func (j *judgement) uncharge(denied bool) {
+func (j *gateTake) uncharge(denied bool) {
 	for _, place := range j.group.places {
 		res := &j.results[place]
 		res.cost = 0
@@ -187,7 +187,7 @@ func (j *judgement) uncharge(denied bool) {
 
 // failed applies the error policies of the group's throttles, the strictest
 // for all: propagate, else deny, else allow.
-func (j *judgement) failed(ctx context.Context, err error) (denied bool, _ error) {
+func (j *gateTake) failed(ctx context.Context, err error) (denied bool, _ error) {
 	callersEnd, err := storeError(ctx, err)
 	if callersEnd {
 		return false, err
@@ -209,14 +209,14 @@ func (j *judgement) failed(ctx context.Context, err error) (denied bool, _ error
 	return denied, nil
 }
 
-// giveBack returns what was charged. The group that denied or failed has charged
+// refundCharged refunds what was charged. The group that denied or failed has charged
 // nothing, and its results say so.
-func (j *judgement) giveBack(ctx context.Context) {
-	gifts := Verdict{results: j.results}.gifts(everywhere)
-	ctx, cancel := afterwards(ctx, allInProcess(gifts))
+func (j *gateTake) refundCharged(ctx context.Context) {
+	refunds := Verdict{results: j.results}.refunds(everywhere)
+	ctx, cancel := afterwards(ctx, allInProcess(refunds))
 	defer cancel()
-	for _, g := range gifts {
-		g.give(ctx) // a panic goes on
+	for _, g := range refunds {
+		g.take(ctx) // a panic goes on
 		for k, place := range g.places {
 			res := &j.results[place]
 			if g.err != nil {
