@@ -4,21 +4,18 @@ import (
 	"context"
 	"fmt"
 	"unique"
+
+	"github.com/traffik-go/traffik/core/internal/count"
 )
 
 // Key names one counter of a backend.
 type Key struct {
-	// Scope is the throttle's uid and its strategy's ID, interned once by New
-	// (see [ScopeOf]). It is compared as a pointer.
+	// Scope is the throttle's uid and its strategy's ID, interned once by New. It is
+	// compared as a pointer. Throttles with equal uid and strategy ID share their
+	// counters on one backend.
 	Scope unique.Handle[string]
 	// ID is the identity, as "ip:192.0.2.1". The rate is never part of a key.
 	ID string
-}
-
-// ScopeOf returns the scope of the throttle uid counting by strategy id. Two
-// throttles with equal uid and strategy ID share their counters on one backend.
-func ScopeOf(uid, strategyID string) unique.Handle[string] {
-	return unique.Make(escapePart(uid) + "|" + escapePart(strategyID))
 }
 
 // Op is one draw on one key.
@@ -87,45 +84,43 @@ type StateBounder interface {
 	MaxStateBytes() int
 }
 
-// CheckOps is the first thing that Take and Peek of every backend do. It clamps
-// the costs (see [ClampCost]) and the instants that refunds name, and returns an error wrapping [ErrUsage] or
-// [ErrRate] for an op without a strategy or with an invalid or unlimited rate
-// and for an out shorter than ops, and [ErrDuplicateKey].
-func CheckOps(ops []Op, out []Decision) error {
-	if len(out) < len(ops) {
-		return fmt.Errorf("%w: %d ops with room for %d decisions", ErrUsage, len(ops), len(out))
+// Normalize clamps the cost of op and the instants that a refund names to what a
+// strategy expects. The error wraps [ErrUsage] for an op without a strategy or with an
+// unlimited rate, and [ErrRate] for an invalid rate. Backends call it through
+// store.CheckOps.
+func (op *Op) Normalize() error {
+	d := &op.Draw
+	switch {
+	case op.Strategy == nil:
+		return fmt.Errorf("%w: the op on %q has no strategy", ErrUsage, op.Key.ID)
+	case d.Rate.IsUnlimited():
+		return fmt.Errorf("%w: the op on %q is unlimited; such a throttle needs no backend", ErrUsage, op.Key.ID)
+	case d.Rate.micros == 0:
+		return d.Rate.Validate()
 	}
-	for i := range ops {
-		op := &ops[i]
-		switch {
-		case op.Strategy == nil:
-			return fmt.Errorf("%w: op %d has no strategy", ErrUsage, i)
-		case op.Draw.Rate.IsUnlimited():
-			return fmt.Errorf("%w: op %d is unlimited; such a throttle needs no backend", ErrUsage, i)
-		case op.Draw.Rate.micros == 0:
-			return op.Draw.Rate.Validate()
-		}
-		op.Draw.Cost = ClampCost(op.Draw.Cost)
-		if op.Draw.Cost < 0 {
-			op.Draw.clampRefund()
-		}
-		for j := range i {
-			if ops[j].Key == op.Key {
-				return fmt.Errorf("%w: %q", ErrDuplicateKey, op.Key.ID)
-			}
-		}
+	d.Cost = count.ClampCost(d.Cost)
+	if d.Cost < 0 {
+		d.TakenAt, d.FreeAt, d.Delay = clampInstant(d.TakenAt), clampInstant(d.FreeAt), max(0, d.Delay)
 	}
 	return nil
 }
 
-// clampRefund brings what a refund says of its draw into the range of an [Instant]. An
-// instant before 1970 is the first one after, since 0 says something else.
-func (d *Draw) clampRefund() {
-	if d.TakenAt != 0 {
-		d.TakenAt = min(max(1, d.TakenAt), MaxUnits)
+// clampInstant brings an instant that a refund names into range. 0 means that it is not
+// known, so an instant before 1970 becomes the first one after.
+func clampInstant(i Instant) Instant {
+	if i == 0 {
+		return 0
 	}
-	if d.FreeAt != 0 {
-		d.FreeAt = min(max(1, d.FreeAt), MaxUnits)
-	}
-	d.Delay = max(0, d.Delay)
+	return min(max(1, i), MaxUnits)
+}
+
+// Refund returns the op that refunds units of op, which a backend decided as dec: on
+// the same key, at the same rate, with everything that the strategy needs to tell what
+// the draw still holds. units is above 0 and at most what op took.
+func (op Op) Refund(dec *Decision, units int64) Op {
+	d := &op.Draw
+	d.Cost, d.Force = -min(units, MaxUnits), false
+	d.TakenAt, d.FreeAt, d.Delay, d.spilled = dec.At, dec.FreeAt(), dec.Delay, dec.spilled
+	op.Advisory = false
+	return op
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // ByHeader makes an identifier from the first line of a request header, as an
@@ -131,7 +133,7 @@ func queryValue(query, name string) string {
 // name. Unlike in a value, ":" is escaped, so that name and value can't be
 // mistaken for one another.
 func namedScheme(kind, name string) string {
-	return kind + "." + strings.ReplaceAll(escapePart(name), ":", "%3A")
+	return kind + "." + strings.ReplaceAll(escape.Part(name), ":", "%3A")
 }
 
 func nonEmpty(function, name string) error {
@@ -146,7 +148,7 @@ func part(value string) (string, error) {
 	if value == "" {
 		return "", ErrAbsent
 	}
-	return escapePart(value), nil
+	return escape.Part(value), nil
 }
 
 // secret is part for what must not be readable in the key.
@@ -154,5 +156,5 @@ func secret(value string) (string, error) {
 	if value == "" {
 		return "", ErrAbsent
 	}
-	return hashPart(value), nil
+	return escape.Hash(value), nil
 }

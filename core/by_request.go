@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+
+	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // ByParam makes an identifier from a path parameter, through
@@ -17,8 +19,8 @@ import (
 // then. An empty name is an error wrapping [ErrConfig], kept.
 func ByParam(name string) *Identifier {
 	return &Identifier{
-		scheme:      namedScheme("param", name),
-		err:         nonEmpty("ByParam", name),
+		scheme: namedScheme("param", name),
+		err:    nonEmpty("ByParam", name),
 		perUse: true,
 		of: func(r *Request) (string, error) {
 			if r.Source == nil {
@@ -126,11 +128,11 @@ func valueText(stored any) (string, error) {
 func ByRoute() *Identifier { return byRoute }
 
 var byRoute = &Identifier{
-	scheme:      "route",
+	scheme: "route",
 	perUse: true,
 	of: func(r *Request) (string, error) {
 		if pattern := r.Pattern(); pattern != "" {
-			return escapePart(pattern), nil
+			return escape.Part(pattern), nil
 		}
 		if routerOf(r.Source) != nil {
 			return noRoute(r.Method), nil

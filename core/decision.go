@@ -15,8 +15,8 @@ type Draw struct {
 	// Rate is the limit in force for this attempt.
 	Rate Rate
 	// Cost is the number of units: more than 0 takes them, 0 looks without
-	// taking, less than 0 refunds (see [RefundOp]). It lies in [-2^53, 2^53+2] (see
-	// [ClampCost]); a cost above 2^53 is [Never] for every strategy.
+	// taking, less than 0 refunds (see [Op.Refund]). It lies in
+	// [-2^53, 2^53+2]; a cost above 2^53 is [Never] for every strategy.
 	Cost int64
 	// Now is set by the backend, from one reading of its clock per call; see
 	// [Decision.Ahead] for those that decide a key at a later time.
@@ -76,14 +76,3 @@ type Decision struct {
 // FreeAt is when the draw left its key as if untouched, in the time of the store that
 // decided it: At + ResetAfter, less Ahead. A refund names it in [Draw.FreeAt].
 func (d *Decision) FreeAt() Instant { return d.At.Add(d.ResetAfter - d.Ahead) }
-
-// RefundOp returns the op that refunds units of op, which a backend decided as dec: on
-// the same key, at the same rate, with everything that the strategy needs to tell what
-// the draw still holds. units is above 0 and at most what op took.
-func RefundOp(op Op, dec *Decision, units int64) Op {
-	d := &op.Draw
-	d.Cost, d.Force = -min(units, MaxUnits), false
-	d.TakenAt, d.FreeAt, d.Delay, d.spilled = dec.At, dec.FreeAt(), dec.Delay, dec.spilled
-	op.Advisory = false
-	return op
-}

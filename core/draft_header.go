@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // DraftHeaders10 is the set of draft-ietf-httpapi-ratelimit-headers-10:
@@ -128,7 +130,7 @@ func sfString(uid string) string {
 		name = percentASCII(uid)
 	}
 	if len(name) > maxPolicyName {
-		name = name[:maxPolicyName] + hashPart(uid) // longer than any name that is no hash
+		name = name[:maxPolicyName] + escape.Hash(uid) // longer than any name that is no hash
 	}
 	var b strings.Builder
 	b.WriteByte('"')

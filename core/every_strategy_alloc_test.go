@@ -8,6 +8,7 @@ import (
 
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/core/advanced"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
@@ -55,7 +56,7 @@ func TestEveryStrategyAllocatesNothing(t *testing.T) {
 		if got := testing.AllocsPerRun(200, func() { _, _ = key.Stat(ctx) }); got > 0 {
 			t.Errorf("%+v: %v allocations a look", c.strategy, got)
 		}
-		ops := []traffik.Op{{Key: traffik.Key{Scope: traffik.ScopeOf("refunds", c.strategy.ID()), ID: "user:42"}, Strategy: c.strategy}}
+		ops := []traffik.Op{{Key: traffik.Key{Scope: store.ScopeOf("refunds", c.strategy.ID()), ID: "user:42"}, Strategy: c.strategy}}
 		out := make([]traffik.Decision, 1)
 		if got := testing.AllocsPerRun(200, func() {
 			clock.Advance(100 * time.Millisecond)

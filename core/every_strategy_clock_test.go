@@ -46,7 +46,7 @@ func TestEveryStrategyRefundsNothingThatHasExpired(t *testing.T) {
 			t.Errorf("%T: %+v, want all admitted once more", c.strategy, second)
 		}
 		op := k.op
-		op = traffik.RefundOp(op, &first, c.capacity)
+		op = op.Refund(&first, c.capacity)
 		out := make([]traffik.Decision, 1)
 		if err := k.backend.Take(t.Context(), []traffik.Op{op}, out); err != nil || out[0].Remaining != 0 {
 			t.Errorf("%T: %+v, %v after giving back what has expired, want nothing remaining", c.strategy, out[0], err)
@@ -55,7 +55,7 @@ func TestEveryStrategyRefundsNothingThatHasExpired(t *testing.T) {
 		if _, started := c.strategy.(traffik.LeakyBucketWithQueue); started {
 			restored = 0
 		}
-		op = traffik.RefundOp(op, &second, c.capacity)
+		op = op.Refund(&second, c.capacity)
 		if err := k.backend.Take(t.Context(), []traffik.Op{op}, out); err != nil || out[0].Remaining != restored {
 			t.Errorf("%T: %+v, %v after refunding what was drawn now, want %d remaining", c.strategy, out[0], err, restored)
 		}

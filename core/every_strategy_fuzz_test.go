@@ -8,6 +8,7 @@ import (
 
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/core/advanced"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // fuzzed is a strategy under fuzzing and the layout of its states.
@@ -148,7 +149,7 @@ func FuzzDecide(f *testing.F) {
 		subject := allFuzzed[int(which)%len(allFuzzed)]
 		d := traffik.Draw{
 			Rate:    traffik.Per(within(limit, 1, maxUnits), time.Duration(within(period, 1, maxUnits))*time.Microsecond),
-			Cost:    traffik.ClampCost(cost),
+			Cost:    store.ClampCost(cost),
 			Now:     traffik.Instant(within(now, 0, maxUnits)),
 			TakenAt: traffik.Instant(within(takenAt, 0, maxUnits)),
 			FreeAt:  traffik.Instant(within(freeAt, 0, maxUnits)),
@@ -182,7 +183,7 @@ func checkFuzzed(t *testing.T, strategy traffik.Strategy, state []byte, d traffi
 		state = nil
 	}
 	answer := func(cost int64, at traffik.Instant) traffik.Decision {
-		_, dec := strategy.Decide(nil, state, &traffik.Draw{Rate: d.Rate, Class: d.Class, Cost: traffik.ClampCost(cost), Now: at})
+		_, dec := strategy.Decide(nil, state, &traffik.Draw{Rate: d.Rate, Class: d.Class, Cost: store.ClampCost(cost), Now: at})
 		return dec
 	}
 	if got := answer(0, d.Now); got.Remaining != dec.Remaining || got.ResetAfter != dec.ResetAfter {

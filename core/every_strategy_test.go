@@ -8,6 +8,7 @@ import (
 
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/core/advanced"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
@@ -113,7 +114,7 @@ func newKeptKey(t *testing.T, c counter, rate traffik.Rate) *keptKey {
 		t.Fatal(err)
 	}
 	return &keptKey{t: t, backend: backend, clock: clock, op: traffik.Op{
-		Key:      traffik.Key{Scope: traffik.ScopeOf("every", c.strategy.ID()), ID: "user:42"},
+		Key:      traffik.Key{Scope: store.ScopeOf("every", c.strategy.ID()), ID: "user:42"},
 		Strategy: c.strategy,
 		Draw:     traffik.Draw{Rate: rate, Class: c.class},
 	}}

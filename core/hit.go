@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+
+	"github.com/traffik-go/traffik/core/internal/count"
 )
 
 // Subject is a [Throttle] as it applies to one caller: a request or a plain
@@ -326,7 +328,7 @@ func (s *settings) rateFor(r *Request) (Rate, error) {
 func (s *settings) costFor(r *Request, units int64) (int64, error) {
 	switch {
 	case units != defaultCost:
-		return ClampCost(units), nil
+		return count.ClampCost(units), nil
 	case s.costOf == nil:
 		return s.cost, nil
 	}
@@ -337,7 +339,7 @@ func (s *settings) costFor(r *Request, units int64) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("traffik: cost function of %q: %w", s.uid, err)
 	}
-	return ClampCost(cost), nil
+	return count.ClampCost(cost), nil
 }
 
 func (s *settings) classFor(r *Request) string {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // Exempted is what a function given to [Identify] returns as its error to let
@@ -58,7 +60,7 @@ func Identify(scheme string, identify func(*Request) (string, error)) *Identifie
 		if err == nil && value == "" {
 			err = ErrAbsent
 		}
-		return escapePart(value), err
+		return escape.Part(value), err
 	}
 	return id
 }
@@ -98,7 +100,7 @@ func IdentityOf(scheme, value string) string {
 	if !isScheme(scheme) {
 		panic(fmt.Sprintf("traffik: IdentityOf(%q, …): no identifier has this scheme; accepted is one as given to Identify, or as \"value.user\"", scheme))
 	}
-	return scheme + ":" + escapePart(value)
+	return scheme + ":" + escape.Part(value)
 }
 
 // isScheme reports whether an identifier, one with a name in its scheme included, may
@@ -108,7 +110,7 @@ func isScheme(scheme string) bool {
 		switch c := scheme[i]; {
 		case i == 0 && (c|0x20 < 'a' || c|0x20 > 'z'):
 			return false
-		case c == ':', c <= ' ', mustEscape(c) && c != '%' && c != '#': // of an escaped name, or a hashed one
+		case c == ':', c <= ' ', escape.Needed(c) && c != '%' && c != '#': // of an escaped name, or a hashed one
 			return false
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // nativeContext is a Source made of two maps.
@@ -48,11 +50,11 @@ func TestReadyMadeIdentifiers(t *testing.T) {
 		id   *Identifier
 		want string
 	}{
-		{"header", ByHeader("x-api-KEY"), "header.x-api-key:" + hashPart("s3cret")},
+		{"header", ByHeader("x-api-KEY"), "header.x-api-key:" + escape.Hash("s3cret")},
 		{"header missing", ByHeader("X-Other"), "header.x-other:"},
 		{"header empty", ByHeader("X-Empty"), "header.x-empty:"},
-		{"header host", ByHeader("host"), "header.host:" + hashPart("a.example")},
-		{"cookie", ByCookie("session"), "cookie.session:" + hashPart("abc")},
+		{"header host", ByHeader("host"), "header.host:" + escape.Hash("a.example")},
+		{"cookie", ByCookie("session"), "cookie.session:" + escape.Hash("abc")},
 		{"cookie missing", ByCookie("Session"), "cookie.Session:"},
 		{"query", ByQuery("tenant"), "query.tenant:acme%20co"},
 		{"query empty", ByQuery("empty"), "query.empty:"},
@@ -271,7 +273,7 @@ func TestCookieIsTheOneTheApplicationReads(t *testing.T) {
 		h := http.Header{"Cookie": lines}
 		want := "cookie.sid:"
 		if cookie, err := (&http.Request{Header: h}).Cookie("sid"); err == nil && cookie.Value != "" {
-			want += hashPart(cookie.Value)
+			want += escape.Hash(cookie.Value)
 		}
 		if got := mustIdentity(t, ByCookie("sid"), &Request{Header: h}); got != want {
 			t.Errorf("%q: %q, want %q", lines, got, want)
@@ -480,7 +482,7 @@ func TestNestedUseSeesWhatLaterMiddlewareKnows(t *testing.T) {
 	header.Set("X-Key", "k")
 	inner.Continue(outer)
 	check(inner, user, "value.user:ann")
-	check(inner, key, "header.x-key:"+hashPart("k"))
+	check(inner, key, "header.x-key:"+escape.Hash("k"))
 	check(inner, param, "param.id:7")
 	check(inner, plan, "value.plan:gold")
 	check(inner, both, "ip:192.0.2.1+value.plan:gold")
@@ -490,7 +492,7 @@ func TestNestedUseSeesWhatLaterMiddlewareKnows(t *testing.T) {
 	header.Del("X-Key")
 	last := &Request{Header: header}
 	last.Continue(inner)
-	check(last, key, "header.x-key:"+hashPart("k"))
+	check(last, key, "header.x-key:"+escape.Hash("k"))
 	check(last, user, "ip:192.0.2.1")
 	// The outer use again.
 	check(outer, plan, "value.plan:free")

@@ -31,7 +31,7 @@ func (k *table) take(d Draw) Decision {
 	if d.Rate.IsZero() {
 		d.Rate = k.rate
 	}
-	d.Cost = ClampCost(d.Cost)
+	d.Cost = count.ClampCost(d.Cost)
 	next, dec := k.strategy.Decide(nil, k.state, &d)
 	if len(next) > 0 || d.Cost < 0 {
 		k.state = next

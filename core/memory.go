@@ -194,7 +194,7 @@ func (m *Memory) Peek(ctx context.Context, ops []Op, out []Decision) error {
 // run is Take, and without commit Peek. counts tell how to count the ops, nil for
 // those that are counted as their strategy writes them; without it all are.
 func (m *Memory) run(ctx context.Context, ops []Op, counts []*counting, out []Decision, commit bool) error {
-	if err := CheckOps(ops, out); err != nil {
+	if err := checkOps(ops, out); err != nil {
 		return err
 	}
 	if err := m.ready(ctx); err != nil {
@@ -206,6 +206,25 @@ func (m *Memory) run(ctx context.Context, ops []Op, counts []*counting, out []De
 		return nil
 	}
 	m.drawAll(ops, counts, out, commit)
+	return nil
+}
+
+// checkOps does for Memory what store.CheckOps does for other backends, which this
+// package can't import.
+func checkOps(ops []Op, out []Decision) error {
+	if len(out) < len(ops) {
+		return fmt.Errorf("%w: %d ops with room for %d decisions", ErrUsage, len(ops), len(out))
+	}
+	for i := range ops {
+		if err := ops[i].Normalize(); err != nil {
+			return err
+		}
+		for j := range i {
+			if ops[j].Key == ops[i].Key {
+				return fmt.Errorf("%w: %q", ErrDuplicateKey, ops[i].Key.ID)
+			}
+		}
+	}
 	return nil
 }
 

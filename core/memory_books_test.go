@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // fill gives the throttle used up keys until the store, of one shard, is full.
@@ -133,7 +135,7 @@ func TestMemoryRefundsOnOverflowCounters(t *testing.T) {
 		t.Fatal(err)
 	}
 	op := third.refundOp(1)
-	other := Op{Key: Key{Scope: ScopeOf("other", "s"), ID: "d"}, Strategy: FixedWindow{}, Draw: Draw{Rate: Per(1, time.Hour)}}
+	other := Op{Key: Key{Scope: escape.Scope("other", "s"), ID: "d"}, Strategy: FixedWindow{}, Draw: Draw{Rate: Per(1, time.Hour)}}
 	if err := m.Take(t.Context(), []Op{op, other}, make([]Decision, 2)); err != nil || m.Stats().OverflowCounters != 0 {
 		t.Errorf("%v, %d counters after a refund among others, want none", err, m.Stats().OverflowCounters)
 	}
@@ -205,8 +207,8 @@ func TestMemoryStats(t *testing.T) {
 		MemoryThrottleStats: MemoryThrottleStats{Keys: 4, OverflowDraws: 3, OverflowCounters: 1},
 		MaxKeys:             4,
 		Throttles: map[string]MemoryThrottleStats{
-			odd:            {Keys: 2, OverflowDraws: 3, OverflowCounters: 1},
-			hashPart(long): {Keys: 2},
+			odd:               {Keys: 2, OverflowDraws: 3, OverflowCounters: 1},
+			escape.Hash(long): {Keys: 2},
 		},
 	}
 	got := m.Stats()
@@ -223,7 +225,7 @@ func TestMemoryStats(t *testing.T) {
 // a minute. The handler may use the store: no lock is held.
 func TestMemoryWarnsWhenFull(t *testing.T) {
 	t.Parallel()
-	other := Op{Key: Key{Scope: ScopeOf("other", "fixed"), ID: "full-0"}, Strategy: FixedWindow{}, Draw: Draw{Rate: Per(9, time.Hour), Cost: 1}}
+	other := Op{Key: Key{Scope: escape.Scope("other", "fixed"), ID: "full-0"}, Strategy: FixedWindow{}, Draw: Draw{Rate: Per(9, time.Hour), Cost: 1}}
 	for name, c := range map[string]struct {
 		units    int64 // drawn from the key that fills the store
 		newcomer func(t *testing.T, throttle *Throttle, m *Memory) error

@@ -92,7 +92,7 @@ func (sh *shard) addTo(scopes map[unique.Handle[string]]MemoryThrottleStats) {
 	}
 }
 
-// uidOf is the uid in a scope that [ScopeOf] made, as far as it stands there.
+// uidOf is the uid in a scope of a throttle, as far as it stands there.
 func uidOf(scope unique.Handle[string]) string {
 	if scope == (unique.Handle[string]{}) {
 		return ""

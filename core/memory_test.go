@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 	"unsafe"
+
+	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // handClock is a clock set by hand.
@@ -151,7 +153,7 @@ func TestMemoryTakeOfSeveralNewcomers(t *testing.T) {
 	m, _ := newTestMemory(t, WithMaxKeys(3))
 	rate := Per(5, time.Hour)
 	op := func(uid, id string, cost int64) Op {
-		return Op{Key: Key{Scope: ScopeOf(uid, "fixed"), ID: id}, Strategy: FixedWindow{}, Draw: Draw{Rate: rate, Cost: cost}}
+		return Op{Key: Key{Scope: escape.Scope(uid, "fixed"), ID: id}, Strategy: FixedWindow{}, Draw: Draw{Rate: rate, Cost: cost}}
 	}
 	out := make([]Decision, 4)
 	take := func(ops ...Op) []Decision {
@@ -340,7 +342,7 @@ func TestShardAgainstAMap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	sh := &shard{maxKeys: 1 << 20}
 	want := map[string]*entry{}
-	scope := ScopeOf("u", "s")
+	scope := escape.Scope("u", "s")
 	for step := range 50_000 {
 		id := strconv.Itoa(rnd.IntN(3000))
 		key, hash := Key{Scope: scope, ID: id}, uint64(len(id))<<40|uint64(id[0])<<32 // few hashes: long chains

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"unique"
+
+	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // settings is everything a throttle knows. It is never changed once published,
@@ -230,7 +232,7 @@ func (s *settings) complete() error {
 		return fmt.Errorf("throttle %q: %w", s.uid, err)
 	}
 	s.memory, _ = s.backend.(*Memory)
-	s.scope = ScopeOf(s.uid, s.strategy.ID())
+	s.scope = escape.Scope(s.uid, s.strategy.ID())
 	if s.memory != nil && s.rateOf == nil && !s.rate.IsUnlimited() {
 		s.counting = countingOf(s.scope, s.strategy, s.rate)
 	}

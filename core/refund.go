@@ -49,11 +49,12 @@ func (r *Result) refund(ctx context.Context, n int64) (Decision, error) {
 
 // refundOp is the refund of n of the units that r took.
 func (r *Result) refundOp(n int64) Op {
-	return RefundOp(Op{
+	op := Op{
 		Key:      Key{Scope: r.settings.scope, ID: r.id},
 		Strategy: r.settings.strategy,
 		Draw:     Draw{Rate: r.Rate(), Class: r.class},
-	}, &r.Decision, n)
+	}
+	return op.Refund(&r.Decision, n)
 }
 
 // Refund gives back all that v has charged, for a request whose outcome is not

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/traffik-go/traffik/core/internal/count"
 )
 
 // storedKey is one key of a store without a clock.
@@ -16,7 +18,7 @@ type storedKey struct {
 
 // draw decides d and stores what the strategy says.
 func (k *storedKey) draw(d Draw) Decision {
-	d.Cost = ClampCost(d.Cost)
+	d.Cost = count.ClampCost(d.Cost)
 	next, dec := k.strategy.Decide(nil, k.state, &d)
 	switch {
 	case len(next) > 0:
@@ -61,7 +63,7 @@ func runSteps(t *testing.T, strategy Strategy, rate Rate, steps []takeStep) {
 			d.TakenAt = tableEpoch + Instant(s.takenAt)
 		}
 		if s.of > 0 {
-			d = RefundOp(Op{Draw: d}, &decided[s.of-1], -s.cost).Draw
+			d = Op{Draw: d}.Refund(&decided[s.of-1], -s.cost).Draw
 		}
 		got := k.draw(d)
 		decided = append(decided, got)
@@ -117,7 +119,7 @@ func TestExtremeRatesAndCosts(t *testing.T) {
 				for _, cost := range append([]int64{limit, limit + 1}, costs...) {
 					for _, force := range []bool{false, true} {
 						k := &storedKey{strategy: s}
-						d := Draw{Rate: rate, Cost: ClampCost(cost), Now: now, Force: force}
+						d := Draw{Rate: rate, Cost: count.ClampCost(cost), Now: now, Force: force}
 						next, dec := s.Decide(nil, nil, &d)
 						checkDecision(t, d, next, dec)
 						if fits := cost <= limit || force; dec.Allowed != fits || !fits && dec.RetryAfter != Never {
@@ -130,7 +132,7 @@ func TestExtremeRatesAndCosts(t *testing.T) {
 							continue
 						}
 						k.draw(d)
-						back := k.draw(RefundOp(Op{Draw: Draw{Rate: rate, Now: now}}, &dec, cost).Draw)
+						back := k.draw(Op{Draw: Draw{Rate: rate, Now: now}}.Refund(&dec, cost).Draw)
 						if _, started := s.(LeakyBucketWithQueue); started {
 							if back.Remaining != dec.Remaining || back.ResetAfter != dec.ResetAfter {
 								t.Errorf("%T at %v: %d refunded of a draw that has started: %+v, before %+v", s, rate, cost, back, dec)

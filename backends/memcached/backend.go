@@ -11,6 +11,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // Backend stores counters in Memcached. Create it with [New] and call Close when you
@@ -104,7 +105,7 @@ func (b *Backend) draw(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 	if err := b.misused(ctx); err != nil {
 		return err
 	}
-	if err := traffik.CheckOps(ops, out); err != nil {
+	if err := store.CheckOps(ops, out); err != nil {
 		return err
 	}
 	t := b.newTake(ops)

@@ -10,6 +10,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 func TestKeyLocksGiveTurns(t *testing.T) {
@@ -85,7 +86,7 @@ func TestNoTurnIsContention(t *testing.T) {
 		}
 		defer func() { _ = b.Close() }()
 		op := traffik.Op{
-			Key: traffik.Key{Scope: traffik.ScopeOf("turns", "x"), ID: "a"}, Strategy: traffik.FixedWindow{},
+			Key: traffik.Key{Scope: store.ScopeOf("turns", "x"), ID: "a"}, Strategy: traffik.FixedWindow{},
 			Draw: traffik.Draw{Rate: traffik.Per(1, time.Minute), Cost: 1},
 		}
 		name := itemKey(b.namespace, op.Key)

@@ -6,11 +6,12 @@ import (
 	"unique"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 func TestItemKey(t *testing.T) {
 	t.Parallel()
-	scope := traffik.ScopeOf("api:items", "fixed_window.1")
+	scope := store.ScopeOf("api:items", "fixed_window.1")
 	for id, want := range map[string]string{
 		"ip:192.0.2.1": "app~api:items|fixed_window.1~ip:192.0.2.1",
 		"":             "app~api:items|fixed_window.1~",

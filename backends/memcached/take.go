@@ -11,6 +11,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // undoTimeout bounds refunding what was charged, besides the request that is under
@@ -29,7 +30,7 @@ type take struct {
 	names   []string
 	entries []entry
 	states  [][]byte
-	changes []traffik.Change
+	changes []store.Change
 	out     []traffik.Decision
 	charged []bool // units of ops[i] were taken and not given back
 	queued  atomic.Bool
@@ -43,7 +44,7 @@ func (b *Backend) newTake(ops []traffik.Op) *take {
 		names:   make([]string, n),
 		entries: make([]entry, n),
 		states:  make([][]byte, n),
-		changes: make([]traffik.Change, n),
+		changes: make([]store.Change, n),
 		out:     make([]traffik.Decision, n),
 		charged: make([]bool, n),
 	}
@@ -108,7 +109,7 @@ func (t *take) lookAhead(ctx context.Context) (changes bool, err error) {
 	if err := t.decide(ctx); err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(t.changes, func(c traffik.Change) bool { return c.Write || c.Delete }), nil
+	return slices.ContainsFunc(t.changes, func(c store.Change) bool { return c.Write || c.Delete }), nil
 }
 
 // decide reads all items at once, and the clock, and decides.
@@ -138,7 +139,7 @@ func (t *take) decideRead(ctx context.Context, first, end int) {
 		t.ops[i].Draw.Now = max(t.own, t.entries[i].stamp)
 		t.b.watchClocks(ctx, &t.ops[i], t.own)
 	}
-	traffik.DecideAll(t.ops[first:end], t.states[first:end], t.out[first:end], t.changes[first:end])
+	store.DecideAll(t.ops[first:end], t.states[first:end], t.out[first:end], t.changes[first:end])
 	denied := t.denied()
 	for i := first; i < end; i++ {
 		if c := &t.changes[i]; denied || !t.out[i].Allowed || t.ops[i].Draw.Cost == 0 {
@@ -329,7 +330,7 @@ func (t *take) giveBack(ctx context.Context) {
 			continue
 		}
 		t.charged[i] = false
-		refund := traffik.RefundOp(t.ops[i], &t.out[i], t.ops[i].Draw.Cost)
+		refund := t.ops[i].Refund(&t.out[i], t.ops[i].Draw.Cost)
 		// A strategy that panics here must not keep the other charges.
 		_ = guarded(ctx, func(ctx context.Context) error {
 			t.b.refundOnce(ctx, refund)

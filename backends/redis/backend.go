@@ -11,6 +11,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // roundTripTimeout bounds how long a call waits for its round trip and the answer, and
@@ -76,7 +77,7 @@ func (b *Backend) Peek(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 }
 
 func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool) error {
-	if err := traffik.CheckOps(ops, out); err != nil {
+	if err := store.CheckOps(ops, out); err != nil {
 		return err
 	}
 	if err := b.enter(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 const (
@@ -26,7 +27,7 @@ type exchange struct {
 	keys    []string
 	ops     []traffik.Op
 	out     []traffik.Decision
-	changes []traffik.Change
+	changes []store.Change
 	states  [][]byte
 	kept    []int64 // for how many milliseconds each state will be kept, -1 without an end
 	now     traffik.Instant
@@ -37,7 +38,7 @@ type exchange struct {
 func (b *Backend) decideInGo(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool) error {
 	x := &exchange{
 		backend: b, ops: slices.Clone(ops), out: make([]traffik.Decision, len(ops)),
-		changes: make([]traffik.Change, len(ops)), states: make([][]byte, len(ops)), kept: make([]int64, len(ops)),
+		changes: make([]store.Change, len(ops)), states: make([][]byte, len(ops)), kept: make([]int64, len(ops)),
 	}
 	for i := range ops {
 		x.keys = append(x.keys, string(b.appendKey(nil, ops[i].Key)))
@@ -152,7 +153,7 @@ func (x *exchange) decide() {
 	for i := range x.ops {
 		x.ops[i].Draw.Now = x.now
 	}
-	traffik.DecideAll(x.ops, x.states, x.out, x.changes)
+	store.DecideAll(x.ops, x.states, x.out, x.changes)
 }
 
 // write decides and writes until nobody else has written meanwhile.

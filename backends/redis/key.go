@@ -69,7 +69,7 @@ func (b *Backend) appendKey(dst []byte, key traffik.Key) []byte {
 	return appendScope(dst, key.Scope.Value())
 }
 
-// appendScope appends a scope, whose parts [traffik.ScopeOf] has escaped
+// appendScope appends a scope, whose parts a throttle has escaped
 // already: a "%" in it stays unless what follows needs escaping anyway.
 func appendScope(dst []byte, scope string) []byte {
 	for i := range len(scope) {

@@ -6,6 +6,7 @@ import (
 	"unique"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
@@ -46,7 +47,7 @@ func FuzzParts(f *testing.F) {
 		if (a == b) != (partA == partB) {
 			t.Errorf("%q and %q become %q and %q", a, b, partA, partB)
 		}
-		if scopeA, scopeB := string(appendScope(nil, traffik.ScopeOf(a, "x").Value())), string(appendScope(nil, traffik.ScopeOf(b, "x").Value())); (a == b) != (scopeA == scopeB) {
+		if scopeA, scopeB := string(appendScope(nil, store.ScopeOf(a, "x").Value())), string(appendScope(nil, store.ScopeOf(b, "x").Value())); (a == b) != (scopeA == scopeB) {
 			t.Errorf("the scopes of %q and %q become %q and %q", a, b, scopeA, scopeB)
 		}
 		if partA == "" || len(partA) > maxPartBytes || strings.ContainsAny(partA, "{}! \r\n\t\x00") {

@@ -219,7 +219,7 @@ func (s *spreading) undo(ctx context.Context, groups []*group) {
 		refund := g.pick(func(at int) bool { return g.out[at].Allowed && g.ops[at].Draw.Cost > 0 })
 		for at, i := range refund.members {
 			op := &refund.ops[at]
-			*op = traffik.RefundOp(*op, &s.out[i], op.Draw.Cost)
+			*op = op.Refund(&s.out[i], op.Draw.Cost)
 		}
 		if len(refund.ops) > 0 {
 			back = append(back, refund)

@@ -15,6 +15,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // answering is a hook of the client that answers in Redis' place.
@@ -69,7 +70,7 @@ func (inGo) ID() string { return "traffikredis_in_go.1" }
 
 func takeOf(id string, strategy traffik.Strategy) []traffik.Op {
 	return []traffik.Op{{
-		Key: traffik.Key{Scope: traffik.ScopeOf("workers", "x"), ID: id}, Strategy: strategy,
+		Key: traffik.Key{Scope: store.ScopeOf("workers", "x"), ID: id}, Strategy: strategy,
 		Draw: traffik.Draw{Rate: traffik.Per(3, time.Hour), Cost: 1},
 	}}
 }

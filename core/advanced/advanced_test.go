@@ -9,6 +9,7 @@ import (
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 const (
@@ -28,7 +29,7 @@ type storedKey struct {
 }
 
 func (k *storedKey) draw(d traffik.Draw) traffik.Decision {
-	d.Cost = traffik.ClampCost(d.Cost)
+	d.Cost = store.ClampCost(d.Cost)
 	next, dec := k.strategy.Decide(nil, k.state, &d)
 	switch {
 	case len(next) > 0:
@@ -62,7 +63,7 @@ func runSteps(t *testing.T, strategy traffik.Strategy, rate traffik.Rate, steps 
 			d.TakenAt = epoch + traffik.Instant(s.takenAt)
 		}
 		if s.of > 0 {
-			d = traffik.RefundOp(traffik.Op{Draw: d}, &decided[s.of-1], -s.cost).Draw
+			d = traffik.Op{Draw: d}.Refund(&decided[s.of-1], -s.cost).Draw
 		}
 		got := k.draw(d)
 		decided = append(decided, got)
@@ -142,7 +143,7 @@ func TestExtremeRatesAndCosts(t *testing.T) {
 					limit, limit + 1, 0, 1, -1, 7, maxUnits - 1, maxUnits, maxUnits + 1, maxUnits + 2, -maxUnits, math.MaxInt64, math.MinInt64,
 				} {
 					for _, force := range []bool{false, true} {
-						extreme(t, strategy, traffik.Draw{Rate: rate, Cost: traffik.ClampCost(cost), Now: now, Force: force}, limit)
+						extreme(t, strategy, traffik.Draw{Rate: rate, Cost: store.ClampCost(cost), Now: now, Force: force}, limit)
 					}
 				}
 			}

@@ -39,7 +39,7 @@ func testLateRefund(h *harness) {
 		rest.Draw.Cost = 75
 		h.setNow(epoch.Add(15 * time.Second))
 		h.wantAllowed(h.take(rest)[0], true, s.ID()+", beside the half of a draw that has not leaked")
-		refund := traffik.RefundOp(draw, &first, 50)
+		refund := draw.Refund(&first, 50)
 		h.take(refund)
 		h.wantLeft(draw, 25)
 
@@ -47,7 +47,7 @@ func testLateRefund(h *harness) {
 		h.take(draw)
 		behind := h.take(draw)[0] // holds all of its units until those before it have leaked
 		h.setNow(epoch.Add(90 * time.Second))
-		h.take(traffik.RefundOp(draw, &behind, 50))
+		h.take(draw.Refund(&behind, 50))
 		h.wantLeft(draw, 100)
 
 		h.setNow(epoch.Add(3 * time.Minute))
@@ -55,7 +55,7 @@ func testLateRefund(h *harness) {
 		h.setNow(first.FreeAt())
 		rest.Draw.Cost = 100
 		h.wantAllowed(h.take(rest)[0], true, s.ID()+", once the draw has leaked")
-		refund = traffik.RefundOp(draw, &first, 50)
+		refund = draw.Refund(&first, 50)
 		h.take(refund)
 		h.wantLeft(draw, 0)
 		refund.Draw.FreeAt = 0 // as a caller that does not know it
@@ -76,16 +76,16 @@ func testQueueRefund(h *harness) {
 	third := draw
 	third.Draw.Cost = 2
 	last := h.take(third)[0]
-	h.take(traffik.RefundOp(draw, &first, 1))
+	h.take(draw.Refund(&first, 1))
 	h.wantLeft(draw, 1) // it has started
-	h.take(traffik.RefundOp(draw, &second, 1))
+	h.take(draw.Refund(&second, 1))
 	h.wantLeft(draw, 1) // somebody waits behind it
-	h.take(traffik.RefundOp(third, &last, 1))
+	h.take(third.Refund(&last, 1))
 	h.wantLeft(draw, 1) // a part of it
-	h.take(traffik.RefundOp(third, &last, 2))
+	h.take(third.Refund(&last, 2))
 	h.wantLeft(draw, 3)
 	h.setNow(second.At.Add(second.Delay))
-	h.take(traffik.RefundOp(draw, &second, 1))
+	h.take(draw.Refund(&second, 1))
 	h.wantLeft(draw, 4) // its turn has come
 }
 
@@ -312,7 +312,7 @@ func (tr *trace) ops() []traffik.Op {
 		}
 		if o.Draw.Cost < 0 && len(tr.past) > 0 && tr.rnd.IntN(4) > 0 {
 			advisory := o.Advisory
-			o = traffik.RefundOp(o, &tr.past[max(0, len(tr.past)-1-tr.rnd.IntN(6))], -o.Draw.Cost)
+			o = o.Refund(&tr.past[max(0, len(tr.past)-1-tr.rnd.IntN(6))], -o.Draw.Cost)
 			o.Advisory = advisory
 			if tr.rnd.IntN(4) == 0 {
 				o.Draw.FreeAt = 0

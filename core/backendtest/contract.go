@@ -7,6 +7,7 @@ import (
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // mark reads the repaired mark of a counter's key through a strategy that shows
@@ -132,7 +133,7 @@ func testReset(h *harness) {
 
 func testKeysDistinct(h *harness) {
 	s := traffik.FixedWindow{}
-	id, scope := unique("id"), traffik.ScopeOf(unique("uid"), s.ID())
+	id, scope := unique("id"), store.ScopeOf(unique("uid"), s.ID())
 	one := op(traffik.Key{Scope: scope, ID: id}, s, 5)
 	h.take(one)
 	for what, key := range map[string]traffik.Key{
@@ -140,8 +141,8 @@ func testKeysDistinct(h *harness) {
 		"a prefix of it":              {Scope: scope, ID: id[:len(id)-1]},
 		"another scope":               h.keyOf(s, id),
 		"the identity in other case":  {Scope: scope, ID: strings.ToUpper(id)},
-		"scope and identity shifted":  {Scope: traffik.ScopeOf(scope.Value(), ""), ID: id},
-		"a different strategy's name": {Scope: traffik.ScopeOf(scope.Value(), "x"), ID: id},
+		"scope and identity shifted":  {Scope: store.ScopeOf(scope.Value(), ""), ID: id},
+		"a different strategy's name": {Scope: store.ScopeOf(scope.Value(), "x"), ID: id},
 	} {
 		if got := h.left(op(key, s, 1)); got != 5 {
 			h.Errorf("%s has %d remaining after draws of the first key, want 5", what, got)
@@ -162,7 +163,7 @@ func identities() []string {
 
 func testAnyIdentity(h *harness) {
 	s := traffik.FixedWindow{}
-	scope := traffik.ScopeOf(unique("uid {x} \r\n"), s.ID())
+	scope := store.ScopeOf(unique("uid {x} \r\n"), s.ID())
 	for _, id := range identities() {
 		h.take(op(traffik.Key{Scope: scope, ID: id}, s, 2))
 	}

@@ -145,7 +145,7 @@ func testRefund(h *harness) {
 	for _, s := range strategies {
 		draw := op(h.key(s), s, 4)
 		drawn := h.take(draw)[0]
-		refund := traffik.RefundOp(draw, &drawn, 3)
+		refund := draw.Refund(&drawn, 3)
 		dec := h.take(refund)[0]
 		if !dec.Allowed || dec.Remaining != 4 {
 			h.Errorf("%s: %+v for a refund of 3 of 4, want 4 remaining", s.ID(), dec)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // Features declares what a backend does not promise, or promises in another way.
@@ -159,7 +160,7 @@ func (h *harness) key(strategy traffik.Strategy) traffik.Key {
 }
 
 func (h *harness) keyOf(strategy traffik.Strategy, id string) traffik.Key {
-	return traffik.Key{Scope: traffik.ScopeOf(unique("uid"), strategy.ID()), ID: id}
+	return traffik.Key{Scope: store.ScopeOf(unique("uid"), strategy.ID()), ID: id}
 }
 
 // op is a draw of cost units on key, of five each forever.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 const (
@@ -144,9 +145,9 @@ func (tr *trial) someDraw() traffik.Draw {
 		0, 1, 1, 2, 3, look.Remaining, look.Remaining, look.Remaining + 1, look.Limit, look.Limit + 1,
 		-1, -2, -look.Limit, maxUnits, maxUnits + 1, math.MaxInt64, math.MinInt64,
 	}
-	d.Cost = traffik.ClampCost(costs[tr.rnd.IntN(len(costs))])
+	d.Cost = store.ClampCost(costs[tr.rnd.IntN(len(costs))])
 	if d.Cost < 0 && tr.rnd.IntN(2) == 0 {
-		d = traffik.RefundOp(traffik.Op{Draw: d}, &tr.last, -d.Cost).Draw
+		d = traffik.Op{Draw: d}.Refund(&tr.last, -d.Cost).Draw
 	}
 	return d
 }
@@ -168,7 +169,7 @@ func (tr *trial) decide(state []byte, d traffik.Draw) (next []byte, dec traffik.
 // at answers what the key would say at an instant to cost.
 func (tr *trial) at(now traffik.Instant, d traffik.Draw, cost int64) traffik.Decision {
 	tr.Helper()
-	_, dec := tr.decide(tr.state, traffik.Draw{Rate: d.Rate, Class: d.Class, Now: now, Cost: traffik.ClampCost(cost)})
+	_, dec := tr.decide(tr.state, traffik.Draw{Rate: d.Rate, Class: d.Class, Now: now, Cost: store.ClampCost(cost)})
 	return dec
 }
 
@@ -236,7 +237,7 @@ func checkRefund(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik
 	if d.Cost <= 0 || !dec.Allowed {
 		return
 	}
-	look, refund := d, traffik.RefundOp(traffik.Op{Draw: d}, &dec, d.Cost).Draw
+	look, refund := d, traffik.Op{Draw: d}.Refund(&dec, d.Cost).Draw
 	look.Cost = 0
 	_, was := tr.decide(before, look)
 	given, _ := tr.decide(tr.state, refund)
@@ -267,7 +268,7 @@ func checkLateRefund(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.
 	_, fresh := tr.decide(nil, since)
 	since.Cost = max(1, fresh.Remaining)
 	state, drawn := tr.decide(nil, since)
-	refund := traffik.RefundOp(traffik.Op{Draw: since}, &dec, min(d.Cost, maxUnits)).Draw
+	refund := traffik.Op{Draw: since}.Refund(&dec, min(d.Cost, maxUnits)).Draw
 	if _, after := tr.decide(state, refund); after.Remaining != drawn.Remaining {
 		tr.Errorf("%+v: %+v, refunded at %d: %+v, before %+v", d, dec, since.Now, after, drawn)
 	}

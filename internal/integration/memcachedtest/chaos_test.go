@@ -14,6 +14,7 @@ import (
 
 	traffikmemcached "github.com/traffik-go/traffik/backends/memcached"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -190,7 +191,7 @@ func TestEvictions(t *testing.T) {
 	b := newBackend(t, client)
 	big := opOf("", 1)
 	big.Strategy = padded{size: 1000}
-	big.Key.Scope = traffik.ScopeOf("big", padded{}.ID())
+	big.Key.Scope = store.ScopeOf("big", padded{}.ID())
 	keys := someKeys(20)
 	r := traffic(t, b, keys)
 	var evicted, refused int

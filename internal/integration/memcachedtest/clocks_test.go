@@ -12,6 +12,7 @@ import (
 
 	traffikmemcached "github.com/traffik-go/traffik/backends/memcached"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/core/traffiktest"
 	"github.com/traffik-go/traffik/internal/integration/fakememcached"
 	"github.com/traffik-go/traffik/internal/integration/servers"
@@ -40,7 +41,7 @@ func fleet(t *testing.T, s *servers.Server, offsets []time.Duration, opts ...tra
 func bucketOf(limit int64, period time.Duration, cost int64) traffik.Op {
 	op := opOf("hot", cost)
 	op.Strategy, op.Draw.Rate = traffik.TokenBucket{}, traffik.Per(limit, period)
-	op.Key.Scope = traffik.ScopeOf("clocks", op.Strategy.ID())
+	op.Key.Scope = store.ScopeOf("clocks", op.Strategy.ID())
 	return op
 }
 
@@ -138,7 +139,7 @@ func TestFleetStaysInTheEnvelope(t *testing.T) {
 				}
 				servers := fleet(t, s, offsets)
 				draw := bucketOf(limit, period, 1)
-				draw.Strategy, draw.Key.Scope = c.strategy, traffik.ScopeOf("clocks", c.strategy.ID())
+				draw.Strategy, draw.Key.Scope = c.strategy, store.ScopeOf("clocks", c.strategy.ID())
 				var largest, passed time.Duration
 				for _, offset := range offsets {
 					largest = max(largest, offset)
@@ -373,7 +374,7 @@ func TestStatesAreReadAtTheKeysTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	op := bucketOf(60, time.Minute, 30)
-	op.Key = traffik.Key{Scope: traffik.ScopeOf("described", op.Strategy.ID()), ID: "user:1"}
+	op.Key = traffik.Key{Scope: store.ScopeOf("described", op.Strategy.ID()), ID: "user:1"}
 	at := take(t, servers[1], op)[0].At
 	states, now, err := servers[0].ReadStates(t.Context(), []traffik.Key{opOf("unknown", 0).Key, op.Key}, nil)
 	if err != nil || now != at || states[0] != nil || states[1] == nil {

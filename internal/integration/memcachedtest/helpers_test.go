@@ -9,6 +9,7 @@ import (
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // forever is so long a period that nothing rolls while a test runs.
@@ -25,7 +26,7 @@ func namespace(t *testing.T) string {
 func opOf(id string, cost int64) traffik.Op {
 	s := traffik.FixedWindow{}
 	return traffik.Op{
-		Key:      traffik.Key{Scope: traffik.ScopeOf("test", s.ID()), ID: id},
+		Key:      traffik.Key{Scope: store.ScopeOf("test", s.ID()), ID: id},
 		Strategy: s,
 		Draw:     traffik.Draw{Rate: traffik.Per(5, forever), Cost: cost},
 	}

@@ -8,6 +8,7 @@ import (
 	"unique"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -32,9 +33,9 @@ func TestHostileKeys(t *testing.T) {
 	p := newTap(t, servers.Memcached(t).Addr)
 	b := newBackend(t, clientOf(t, p.addr))
 	scopes := []unique.Handle[string]{
-		traffik.ScopeOf("test", "fixed_window.1"),
-		traffik.ScopeOf("test\r\nset x 0 0 1\r\n1", "fixed_window.1"),
-		traffik.ScopeOf(strings.Repeat("s", 300), "fixed_window.1"),
+		store.ScopeOf("test", "fixed_window.1"),
+		store.ScopeOf("test\r\nset x 0 0 1\r\n1", "fixed_window.1"),
+		store.ScopeOf(strings.Repeat("s", 300), "fixed_window.1"),
 		unique.Make("a\r\nb"), unique.Make("a~b"), unique.Make("a"), unique.Make(""), // no ScopeOf keeps them tame
 	}
 	ops := func(cost int64) []traffik.Op {

@@ -7,6 +7,7 @@ import (
 
 	traffikmemcached "github.com/traffik-go/traffik/backends/memcached"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -43,7 +44,7 @@ func TestLargestStateFits(t *testing.T) {
 			t.Errorf("MaxStateBytes is %d, want %d", b.MaxStateBytes(), c.most)
 		}
 		draw := opOf(strings.Repeat("i", 100), 1)
-		draw.Key.Scope = traffik.ScopeOf("", padded{}.ID())
+		draw.Key.Scope = store.ScopeOf("", padded{}.ID())
 		draw.Strategy = padded{size: c.most}
 		for range 3 {
 			take(t, b, draw)

@@ -11,6 +11,7 @@ import (
 
 	traffikredis "github.com/traffik-go/traffik/backends/redis"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -48,7 +49,7 @@ func newJamOn(t *testing.T, client redis.UniversalClient, plugs []string, option
 // draws is one draw of cost units, of three in a long time, by id.
 func draws(id string, cost int64) []traffik.Op {
 	return []traffik.Op{{
-		Key: traffik.Key{Scope: traffik.ScopeOf("jam", "x"), ID: id}, Strategy: traffik.TokenBucket{},
+		Key: traffik.Key{Scope: store.ScopeOf("jam", "x"), ID: id}, Strategy: traffik.TokenBucket{},
 		Draw: traffik.Draw{Rate: traffik.Per(3, long), Cost: cost},
 	}}
 }

@@ -17,6 +17,7 @@ import (
 
 	traffikredis "github.com/traffik-go/traffik/backends/redis"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -136,7 +137,7 @@ func (f *flood) draw(ctx context.Context, backend traffik.Backend) {
 func (f *flood) ops(cost int64) []traffik.Op {
 	_, rate, strategy := f.limit()
 	return []traffik.Op{{
-		Key: traffik.Key{Scope: traffik.ScopeOf("flood", strategy.ID()), ID: "one"}, Strategy: strategy,
+		Key: traffik.Key{Scope: store.ScopeOf("flood", strategy.ID()), ID: "one"}, Strategy: strategy,
 		Draw: traffik.Draw{Rate: rate, Cost: cost},
 	}}
 }

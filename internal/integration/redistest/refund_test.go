@@ -9,6 +9,7 @@ import (
 
 	traffikredis "github.com/traffik-go/traffik/backends/redis"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -24,7 +25,7 @@ func TestMoreThanAllUnitsIsUntouched(t *testing.T) {
 		for _, s := range []traffik.Strategy{traffik.TokenBucket{}, traffik.GCRA{Burst: traffik.MaxUnits}, traffik.LeakyBucketWithQueue{}} {
 			for _, cost := range []int64{0, 1, -1} {
 				op := traffik.Op{
-					Key:      traffik.Key{Scope: traffik.ScopeOf("full", s.ID()), ID: "a"},
+					Key:      traffik.Key{Scope: store.ScopeOf("full", s.ID()), ID: "a"},
 					Strategy: s, Draw: traffik.Draw{Rate: traffik.Per(5, time.Minute), Cost: cost},
 				}
 				state := []byte{'L'}
@@ -67,7 +68,7 @@ func TestQueueKeepsItsDistance(t *testing.T) {
 		rate := rates[seed%4]
 		apart := int64(rate.Period()/time.Microsecond) / rate.Limit()
 		s := traffik.LeakyBucketWithQueue{Capacity: 12}
-		key := traffik.Key{Scope: traffik.ScopeOf("queue", s.ID()), ID: string(rune('a' + seed))}
+		key := traffik.Key{Scope: store.ScopeOf("queue", s.ID()), ID: string(rune('a' + seed))}
 		now := traffik.Instant(1_700_000_000_000_000)
 		var waiting []queued
 		for range 60 {
@@ -77,7 +78,7 @@ func TestQueueKeepsItsDistance(t *testing.T) {
 				i := rnd.IntN(n)
 				q := waiting[i]
 				before := look(t, backend, q.op)
-				after := draw(t, backend, traffik.RefundOp(q.op, &q.dec, q.op.Draw.Cost))
+				after := draw(t, backend, q.op.Refund(&q.dec, q.op.Draw.Cost))
 				switch restored := after.Remaining - before.Remaining; {
 				case restored == 0:
 				case now >= q.dec.At.Add(q.dec.Delay):

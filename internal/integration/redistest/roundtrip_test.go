@@ -16,6 +16,7 @@ import (
 	traffikredis "github.com/traffik-go/traffik/backends/redis"
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/core/advanced"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -166,8 +167,8 @@ func TestCustomScript(t *testing.T) {
 	ops := func(cost, other int64) []traffik.Op {
 		rate := traffik.Per(5, 1000*time.Hour)
 		return []traffik.Op{
-			{Key: traffik.Key{Scope: traffik.ScopeOf("own", "s"), ID: "a"}, Strategy: scripted{}, Draw: traffik.Draw{Rate: rate, Cost: cost}},
-			{Key: traffik.Key{Scope: traffik.ScopeOf("other", "s"), ID: "a"}, Strategy: traffik.TokenBucket{}, Draw: traffik.Draw{Rate: rate, Cost: other}},
+			{Key: traffik.Key{Scope: store.ScopeOf("own", "s"), ID: "a"}, Strategy: scripted{}, Draw: traffik.Draw{Rate: rate, Cost: cost}},
+			{Key: traffik.Key{Scope: store.ScopeOf("other", "s"), ID: "a"}, Strategy: traffik.TokenBucket{}, Draw: traffik.Draw{Rate: rate, Cost: other}},
 		}
 	}
 	for i, costs := range [][2]int64{{2, 1}, {4, 1}, {3, 9}, {0, 0}, {3, 1}, {1, 1}, {-2, 0}, {1, 1}, {-9, 1}, {5, 1}} {
@@ -241,7 +242,7 @@ func TestContention(t *testing.T) {
 	client, other := newClient(t, addr), newClient(t, addr)
 	backend := newBackend(t, client, traffikredis.WithNamespace("contention"))
 	op := traffik.Op{
-		Key: traffik.Key{Scope: traffik.ScopeOf("c", "x"), ID: "a"}, Strategy: advanced.Tiered{},
+		Key: traffik.Key{Scope: store.ScopeOf("c", "x"), ID: "a"}, Strategy: advanced.Tiered{},
 		Draw: traffik.Draw{Rate: traffik.Per(5, time.Hour), Cost: 1},
 	}
 	var writes atomic.Int64

@@ -16,13 +16,14 @@ import (
 	traffikredis "github.com/traffik-go/traffik/backends/redis"
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/core/advanced"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
 // in is a draw of cost units, of ten in a long time, by id on throttle uid.
 func in(uid, id string, cost int64) traffik.Op {
 	return traffik.Op{
-		Key: traffik.Key{Scope: traffik.ScopeOf(uid, "x"), ID: id}, Strategy: traffik.FixedWindow{},
+		Key: traffik.Key{Scope: store.ScopeOf(uid, "x"), ID: id}, Strategy: traffik.FixedWindow{},
 		Draw: traffik.Draw{Rate: traffik.Per(10, long), Cost: cost},
 	}
 }
@@ -250,8 +251,8 @@ func TestEveryMixOverSlotsDecidesAsOne(t *testing.T) {
 		if len(drawn) > 0 {
 			take(t, backend, drawn...)
 		}
-		got, want, changes := make([]traffik.Decision, 4), make([]traffik.Decision, 4), make([]traffik.Change, 4)
-		traffik.DecideAll(slices.Clone(ops), before, want, changes)
+		got, want, changes := make([]traffik.Decision, 4), make([]traffik.Decision, 4), make([]store.Change, 4)
+		store.DecideAll(slices.Clone(ops), before, want, changes)
 		ask := backend.Take
 		if peek {
 			ask = backend.Peek
@@ -297,8 +298,8 @@ func TestSpreadDecidesAsOne(t *testing.T) {
 				}
 			}
 			peek := rapid.IntRange(0, 2).Draw(rt, "peek") == 0
-			got, want, changes := make([]traffik.Decision, len(ops)), make([]traffik.Decision, len(ops)), make([]traffik.Change, len(ops))
-			traffik.DecideAll(slices.Clone(ops), before, want, changes)
+			got, want, changes := make([]traffik.Decision, len(ops)), make([]traffik.Decision, len(ops)), make([]store.Change, len(ops))
+			store.DecideAll(slices.Clone(ops), before, want, changes)
 			ask := backend.Take
 			if peek {
 				ask = backend.Peek

@@ -18,6 +18,7 @@ import (
 
 	traffikredis "github.com/traffik-go/traffik/backends/redis"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/internal/integration/servers"
 )
 
@@ -99,7 +100,7 @@ func newTwinTrace(rt *rapid.T, on twinTrace, strategies []traffik.Strategy, seri
 	}
 	for _, id := range []string{"a", "b"} {
 		for i, s := range strategies {
-			scope := traffik.ScopeOf(string(rune('A'+i))+strconv.FormatInt(serial, 10), s.ID())
+			scope := store.ScopeOf(string(rune('A'+i))+strconv.FormatInt(serial, 10), s.ID())
 			tr.keys = append(tr.keys, traffik.Op{Key: traffik.Key{Scope: scope, ID: id}, Strategy: s})
 		}
 	}
@@ -233,11 +234,11 @@ func (tr *twinTrace) ops(most int) []traffik.Op {
 // with instants that are off at times.
 func (tr *twinTrace) refund(op traffik.Op, past []twinDraw) traffik.Draw {
 	of := rapid.SampledFrom(past).Draw(tr.T, "of")
-	units := -traffik.ClampCost(op.Draw.Cost)
+	units := -store.ClampCost(op.Draw.Cost)
 	if of.cost > 0 && rapid.Bool().Draw(tr.T, "all of it") {
 		units = of.cost
 	}
-	d := traffik.RefundOp(op, &of.dec, units).Draw
+	d := op.Refund(&of.dec, units).Draw
 	switch rapid.IntRange(0, 7).Draw(tr.T, "off") {
 	case 0:
 		d.TakenAt = rapid.SampledFrom([]traffik.Instant{0, tr.now, tr.now + 5, -1}).Draw(tr.T, "taken at")
@@ -286,8 +287,8 @@ func (tr *twinTrace) model(ops []traffik.Op, commit bool) []traffik.Decision {
 		states[i] = tr.states[ops[i].Key]
 		ops[i].Draw.Now = tr.now
 	}
-	changes := make([]traffik.Change, len(ops))
-	traffik.DecideAll(ops, states, out, changes)
+	changes := make([]store.Change, len(ops))
+	store.DecideAll(ops, states, out, changes)
 	for i, change := range changes {
 		switch {
 		case !commit:

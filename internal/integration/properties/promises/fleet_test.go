@@ -13,6 +13,7 @@ import (
 
 	traffikmemcached "github.com/traffik-go/traffik/backends/memcached"
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 	"github.com/traffik-go/traffik/core/traffiktest"
 	"github.com/traffik-go/traffik/internal/integration/fakememcached"
 )
@@ -200,7 +201,7 @@ func (f *fleet) take(a *appServer, d traffik.Draw) (traffik.Decision, *event) {
 }
 
 func (f *fleet) op(d traffik.Draw) traffik.Op {
-	return traffik.Op{Key: traffik.Key{Scope: traffik.ScopeOf("fleet", f.strategy.ID()), ID: "key"}, Strategy: f.strategy, Draw: d}
+	return traffik.Op{Key: traffik.Key{Scope: store.ScopeOf("fleet", f.strategy.ID()), ID: "key"}, Strategy: f.strategy, Draw: d}
 }
 
 // read sees whether there is a state, and that its time is the key's.

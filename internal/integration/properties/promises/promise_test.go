@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // everySubject runs one property for every strategy of the table.
@@ -193,7 +194,7 @@ func TestPromise3RemainingIsTrue(t *testing.T) {
 			if rest := w.peek(d); !rest.Allowed {
 				t.Fatalf("%+v: %d remaining and denied: %+v", w.strategy, d.Cost, rest)
 			}
-			d.Cost = traffik.ClampCost(dec.Remaining + 1)
+			d.Cost = store.ClampCost(dec.Remaining + 1)
 			if more := w.peek(d); more.Allowed {
 				t.Fatalf("%+v: %d remaining and %d admitted: %+v", w.strategy, dec.Remaining, d.Cost, more)
 			}
@@ -336,7 +337,7 @@ func TestPromise6ResetAfterIsTrue(t *testing.T) {
 			}
 			later := min(lastInstant, reset+rapid.SampledFrom([]int64{0, 1, w.period(), 3*w.period() + 1}).Draw(t, "later"))
 			for _, cost := range []int64{0, 1, dec.Limit, dec.Limit + 1} {
-				d := traffik.Draw{Rate: w.rate, Now: traffik.Instant(later), Class: d.Class, Cost: traffik.ClampCost(cost)}
+				d := traffik.Draw{Rate: w.rate, Now: traffik.Instant(later), Class: d.Class, Cost: store.ClampCost(cost)}
 				kept, fresh := decideOn(t, w.strategy, w.state, d), decideOn(t, w.strategy, nil, d)
 				if kept.dec != fresh.dec || !slices.Equal(kept.next, fresh.next) {
 					t.Fatalf("%+v: after the reset: %+v\nkept  %+v, %x\nfresh %+v, %x", w.strategy, d, kept.dec, kept.next, fresh.dec, fresh.next)

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 const (
@@ -178,7 +179,7 @@ func (w *world) someDraw(f features) traffik.Draw {
 	case "refund":
 		w.someRefund(&d)
 	}
-	d.Cost = traffik.ClampCost(d.Cost)
+	d.Cost = store.ClampCost(d.Cost)
 	return d
 }
 

@@ -1,4 +1,4 @@
-package traffik
+package escape
 
 import (
 	"strings"
@@ -8,8 +8,8 @@ import (
 var partsInTest = []string{
 	"", "a", "A", " ", "a b", "a%20b", "%", "%25", "|", "+", "#", "{", "}", "{tag}", "\x00", "\x1f", "\x7f", "\r\n", "\t", "%7C", "%7c",
 	"ip:192.0.2.1", "a:b", "ä", "\xff", "\x80", "日本", "#AAAAAAAAAAAAAAAAAAAAAA", "a+b:c", "|a", "a|",
-	strings.Repeat("x", maxPartBytes), strings.Repeat("x", maxPartBytes+1), strings.Repeat("x", 1<<20),
-	strings.Repeat("{", maxPartBytes), strings.Repeat("{", maxPartBytes+1), strings.Repeat("%", 300),
+	strings.Repeat("x", maxBytes), strings.Repeat("x", maxBytes+1), strings.Repeat("x", 1<<20),
+	strings.Repeat("{", maxBytes), strings.Repeat("{", maxBytes+1), strings.Repeat("%", 300),
 }
 
 func TestEscapePart(t *testing.T) {
@@ -22,17 +22,17 @@ func TestEscapePart(t *testing.T) {
 		"\x00\n\x7f":                     "%00%0A%7F",
 		strings.Repeat("x", 96):          strings.Repeat("x", 96),
 		strings.Repeat("{", 96):          strings.Repeat("%7B", 96),
-		strings.Repeat("x", 97):          hashPart(strings.Repeat("x", 97)),
-		strings.Repeat("x", 96) + "\x00": hashPart(strings.Repeat("x", 96) + "\x00"),
+		strings.Repeat("x", 97):          Hash(strings.Repeat("x", 97)),
+		strings.Repeat("x", 96) + "\x00": Hash(strings.Repeat("x", 96) + "\x00"),
 	} {
-		if got := escapePart(text); got != want {
-			t.Errorf("escapePart(%q) = %q, want %q", text, got, want)
+		if got := Part(text); got != want {
+			t.Errorf("Part(%q) = %q, want %q", text, got, want)
 		}
 	}
 	// 128 bits of SHA-256 in base64url, RFC 4648 section 5; the vector is that
 	// of "abc" in FIPS 180-2.
-	if got := hashPart("abc"); got != "#ungWv48Bz-pBQUDeXa4iIw" {
-		t.Errorf("hashPart(abc) = %q", got)
+	if got := Hash("abc"); got != "#ungWv48Bz-pBQUDeXa4iIw" {
+		t.Errorf("Hash(abc) = %q", got)
 	}
 }
 
@@ -42,7 +42,7 @@ func TestUserTextCannotForgeKeys(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{}
 	for _, text := range partsInTest {
-		part := escapePart(text)
+		part := Part(text)
 		checkPart(t, text, part)
 		if other, twice := seen[part]; twice {
 			t.Errorf("%q and %q are both %q", other, text, part)
@@ -51,7 +51,7 @@ func TestUserTextCannotForgeKeys(t *testing.T) {
 	}
 	// A text that is the escaped or hashed form of another is another.
 	for _, text := range partsInTest {
-		if part := escapePart(text); part != text && escapePart(part) == part {
+		if part := Part(text); part != text && Part(part) == part {
 			t.Errorf("%q and its own form %q share a key", text, part)
 		}
 	}
@@ -65,7 +65,7 @@ func checkPart(t *testing.T, text, part string) {
 			t.Fatalf("%q becomes %q, which holds %q", text, part, c)
 		}
 	}
-	if len(part) > 3*maxPartBytes || strings.HasPrefix(part, "#") != (len(text) > maxPartBytes) {
+	if len(part) > 3*maxBytes || strings.HasPrefix(part, "#") != (len(text) > maxBytes) {
 		t.Fatalf("%q becomes %q", text, part)
 	}
 }
@@ -75,12 +75,12 @@ func FuzzEscapePart(f *testing.F) {
 		f.Add(text, partsInTest[(i+1)%len(partsInTest)])
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
-		partA, partB := escapePart(a), escapePart(b)
+		partA, partB := Part(a), Part(b)
 		checkPart(t, a, partA)
 		if (a == b) != (partA == partB) {
 			t.Fatalf("%q becomes %q, %q becomes %q", a, partA, b, partB)
 		}
-		if len(a) <= maxPartBytes && unescapeInTest(partA) != a {
+		if len(a) <= maxBytes && unescapeInTest(partA) != a {
 			t.Fatalf("%q becomes %q, which is no way back", a, partA)
 		}
 	})

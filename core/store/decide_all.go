@@ -1,0 +1,50 @@
+// Package store helps to write a [traffik.Backend] over any store that can read a value
+// and replace it if nobody changed it in between.
+package store
+
+import traffik "github.com/traffik-go/traffik/core"
+
+// Change tells a store what to do about one op that was decided.
+type Change struct {
+	// Write asks the store to replace the state by State and to keep it for the
+	// decision's ResetAfter or longer.
+	Write bool
+	// Delete asks the store to forget the key.
+	Delete bool
+	// State is the next state. The next call with the same Change reuses its memory.
+	State []byte
+}
+
+// DecideAll decides the ops of one Take or Peek on the states that the store has read, nil
+// for an untouched key. It puts the answers into out, and into changes what the store has
+// to write: all of it or nothing. Set Draw.Now of each op first; DecideAll clamps it to
+// the range of an [traffik.Instant]. [CheckOps] has checked the ops. All slices are as long
+// as ops.
+//
+// When an op that is not Advisory denies, DecideAll decides those that would fit again with
+// Cost 0. What they append then are repairs.
+func DecideAll(ops []traffik.Op, states [][]byte, out []traffik.Decision, changes []Change) {
+	stopped := false
+	for i := range ops {
+		ops[i].Draw.Now = ops[i].Draw.Now.Add(0)
+		draw := ops[i].Draw
+		changes[i].decide(&ops[i], states[i], &draw, &out[i])
+		stopped = stopped || !out[i].Allowed && !ops[i].Advisory
+	}
+	if !stopped {
+		return
+	}
+	for i := range ops {
+		if out[i].Allowed {
+			look := ops[i].Draw
+			look.Cost = 0
+			changes[i].decide(&ops[i], states[i], &look, &out[i])
+		}
+	}
+}
+
+func (c *Change) decide(op *traffik.Op, state []byte, draw *traffik.Draw, out *traffik.Decision) {
+	c.State, *out = op.Strategy.Decide(c.State[:0], state, draw)
+	c.Write = len(c.State) > 0
+	c.Delete = !c.Write && draw.Cost < 0
+}
