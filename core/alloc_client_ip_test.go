@@ -17,12 +17,12 @@ func TestClientIPAllocatesItsStringOnly(t *testing.T) { //nolint:paralleltest //
 		{"IPv6 peer", ClientIP(), Request{RemoteAddr: "[2001:db8::1]:1234"}, 1},
 		{"private peer", ClientIP(), Request{RemoteAddr: "10.0.0.1:1234", Header: headerOf("Accept", "*/*")}, 1},
 		{
-			"behind proxies", ClientIP(TrustedProxies(Private)),
+			"behind proxies", ClientIP(WithTrustedProxies(Private)),
 			Request{RemoteAddr: "10.0.0.1:1234", Header: headerOf("X-Forwarded-For", "198.51.100.9, 10.0.0.3")},
 			1,
 		},
 		{
-			"Forwarded", ClientIP(TrustedProxies(Private), FromHeader(Forwarded)),
+			"Forwarded", ClientIP(WithTrustedProxies(Private), WithProxyHeader(Forwarded)),
 			Request{RemoteAddr: "10.0.0.1:1234", Header: headerOf("Forwarded", `for="[2001:db8::1]:80";proto=https, for=10.0.0.3`)},
 			1,
 		},

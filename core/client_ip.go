@@ -2,99 +2,174 @@ package traffik
 
 import (
 	"errors"
-	"fmt"
-	"math"
-	"net/http"
-	"net/netip"
-	"slices"
-	"sync/atomic"
+
+	"github.com/traffik-go/traffik/core/internal/clientip"
 )
 
-// defaultIPv6Bits is the length of the prefix under which IPv6 clients are
-// counted: a /64 is what one customer or one host has at its disposal
-// (RFC 4291 section 2.5.1), so single addresses would be 2^64 buckets each.
+// HeaderConvention names a header in which proxies tell the client's address.
+type HeaderConvention string
+
+// Conventions for [WithProxyHeader].
+//
+// Forwarded and X-Forwarded-For are lists: each proxy appends the address that called it.
+// The others hold one address, the client's, which the outermost proxy sets and the others
+// pass on. They are read so whatever the number of [WithTrustedHops]; more than one line
+// or address in them is unreadable.
+const (
+	Forwarded      HeaderConvention = "Forwarded"        // RFC 7239
+	XForwardedFor  HeaderConvention = "X-Forwarded-For"  // a list of addresses
+	XRealIP        HeaderConvention = "X-Real-IP"        // nginx
+	TrueClientIP   HeaderConvention = "True-Client-IP"   // Akamai, Cloudflare Enterprise
+	CFConnectingIP HeaderConvention = "CF-Connecting-IP" // Cloudflare
+)
+
+// Named sets for [WithTrustedProxies].
+const (
+	// Loopback is 127.0.0.0/8 and ::1: a proxy on the same host.
+	Loopback = clientip.Loopback
+	// Private is what the internet doesn't route: 10.0.0.0/8, 172.16.0.0/12 and
+	// 192.168.0.0/16 (RFC 1918), fc00::/7 (RFC 4193), and link-local, 169.254.0.0/16
+	// (RFC 3927) and fe80::/10 (RFC 4291). It has neither loopback nor the carriers'
+	// 100.64.0.0/10 (RFC 6598).
+	Private = clientip.Private
+)
+
+const (
+	acceptedConventions = "Forwarded, XForwardedFor, XRealIP, TrueClientIP and CFConnectingIP"
+	acceptedProxies     = `accepted are prefixes ("10.0.0.0/8"), addresses ("192.0.2.7"), Loopback and Private`
+)
+
+// defaultIPv6Bits is the length of the prefix under which IPv6 clients are counted. One
+// customer or one host has at least a /64 (RFC 4291, section 2.5.1), so single addresses
+// would be 2^64 buckets each.
 const defaultIPv6Bits = 64
 
-// ClientIP makes an identifier from the client's IP address: "ip:192.0.2.1",
-// for IPv6 the network, "ip:2001:db8:1:2::/64".
+// ClientIP makes an identifier from the client's IP address: "ip:192.0.2.1", for IPv6 its
+// network, "ip:2001:db8:1:2::/64".
 //
-// By default the address is that of the socket's peer ([Request.RemoteAddr])
-// and no header is trusted. Behind a proxy that peer is the proxy, for all
-// clients alike: say who the proxies are with [TrustedProxies], or how many
-// with [TrustedHops]. The header they write is then walked from the right:
+// By default the address is that of the connection's peer ([Request.RemoteAddr]), and no
+// header is trusted. Behind a proxy the peer is the proxy, the same for all clients: name
+// the proxies with [WithTrustedProxies], or their number with [WithTrustedHops]. The
+// header that they write is then walked from the right:
 //
 //   - a hop that is no trusted proxy is the client;
-//   - at an unreadable hop ("unknown", "_hidden", garbage) the client is the
-//     last readable hop to its right, at worst the socket's peer;
+//   - at an unreadable hop ("unknown", "_hidden", garbage) the client is the last
+//     readable hop to its right, at worst the peer;
 //   - when all hops are trusted the client is the leftmost.
 //
-// "::ffff:192.0.2.1" is the IPv4 address in it, zones and ports are dropped. An address
-// by which a translator or a tunnel stands for an IPv4 client counts as that client:
-// 64:ff9b::/96 (RFC 6052), ::ffff:0:0:0/96 (RFC 2765), 6to4's 2002::/16 (RFC 3056) and
-// Teredo's 2001::/32 (RFC 4380). Such an address is no trusted proxy because of the IPv4
-// address in it, only if it is named itself: anybody may have one. A
-// peer without an IP address (a Unix socket) is the one anonymous identity
-// "ip:", shared by all of them.
+// Zones and ports are dropped. "::ffff:192.0.2.1" counts as the IPv4 address in it, and so
+// do addresses by which a translator or a tunnel stands for an IPv4 client: 64:ff9b::/96
+// (RFC 6052), ::ffff:0:0:0/96 (RFC 2765), 2002::/16 (6to4, RFC 3056) and 2001::/32
+// (Teredo, RFC 4380). Anybody may have such an address, so it is a trusted proxy only if
+// it is named itself. All peers without an IP address (a Unix socket) share the anonymous
+// identity "ip:".
 //
-// A forwarding header from a peer that is not trusted but looks like a proxy is logged with
-// the cure, once, by the throttle that asks; see [WithLogger]. A private or loopback peer
-// looks like one at its first such header. Public peers do when at least 56 of 64 requests
-// carry one: all of the first 64 are looked at, and about one in 16 later on. Anybody can
-// send these headers, so the record says what to check and not what is wrong.
+// A forwarding header from an untrusted peer that looks like a proxy is logged once, with
+// the cure; see [WithLogger]. A private or loopback peer looks like one at its first such
+// header, public peers when at least 56 of 64 requests carry one. The first 64 are all
+// looked at, later about one in 16.
 //
-// Wrong options are kept as an error that wraps [ErrConfig], which [New]
+// Wrong options, nil included, are kept as an error wrapping [ErrConfig], which [New]
 // returns.
 func ClientIP(opts ...ClientIPOption) *Identifier {
 	c := &clientIP{ipv6Bits: defaultIPv6Bits}
-	for _, opt := range opts {
-		if opt == nil {
-			c.refuse("an option of ClientIP is nil; accepted are TrustedProxies, TrustedHops, FromHeader and IPv6Prefix")
+	for i, opt := range opts {
+		if isNil(opt) {
+			c.refuse("option %d of %d of ClientIP is nil; leave it out", i+1, len(opts))
 			continue
 		}
-		opt.applyClientIP(c)
+		opt.apply(c)
 	}
-	c.complete()
-	return &Identifier{scheme: "ip", of: c.identity, whole: true, trusts: "proxies " + c.proxies.key(), err: errors.Join(c.errs...)}
+	if c.byProxies && c.byHops {
+		c.refuse("both WithTrustedProxies and WithTrustedHops are given; accepted is one of them")
+	}
+	if c.header != "" && !c.byProxies && !c.byHops {
+		c.refuse("WithProxyHeader(%s) is given without a proxy to believe; add WithTrustedProxies or WithTrustedHops", c.header)
+	}
+	return &Identifier{scheme: "ip", of: c.identity, whole: true, trusts: "proxies " + c.trust.Proxies.String(), err: errors.Join(c.errs...)}
 }
 
-// ClientIPOption configures [ClientIP]: [TrustedProxies], [TrustedHops],
-// [FromHeader] and [IPv6Prefix].
-type ClientIPOption interface{ applyClientIP(*clientIP) }
+// ClientIPOption configures [ClientIP]: [WithTrustedProxies], [WithTrustedHops],
+// [WithProxyHeader] and [WithIPv6Prefix].
+type ClientIPOption interface{ apply(c *clientIP) }
 
-type clientIPOptionFunc func(*clientIP)
+type clientIPOptionFunc func(c *clientIP)
 
-func (f clientIPOptionFunc) applyClientIP(c *clientIP) { f(c) }
+func (f clientIPOptionFunc) apply(c *clientIP) { f(c) }
 
-// FromHeader names the header that the trusted proxies write, in place of
-// X-Forwarded-For. It needs [TrustedProxies] or [TrustedHops].
+// WithTrustedProxies names the proxies whose word about their clients is taken: prefixes
+// ("10.0.0.0/8"), single addresses ("192.0.2.7", "2001:db8::7"), and the named sets
+// [Loopback] and [Private]. A header is read only when the connection's peer is among
+// them, and only X-Forwarded-For unless [WithProxyHeader] names another. Lists of several
+// options are joined.
 //
-// Of several, the first that is present in the request is read, in this order:
-// [Forwarded], [XForwardedFor], [XRealIP], [TrueClientIP], [CFConnectingIP].
-// Name one only if every trusted proxy writes it or removes it: a header that
-// a proxy passes through untouched is the client's own word.
-func FromHeader(conventions ...HeaderConvention) ClientIPOption {
+// List no network from which clients come: a trusted address can claim to be anybody.
+// Name IPv4 proxies by IPv4 prefixes; "::/0" does not hold them. They are found where a
+// socket shows them as "::ffff:192.0.2.7" (RFC 4291, section 2.5.5.2). Behind a translator
+// or a tunnel name the address that it makes, such as "64:ff9b::192.0.2.7". A peer without
+// an address (a Unix socket) is never a trusted proxy: use [WithTrustedHops] there.
+func WithTrustedProxies(list ...string) ClientIPOption {
 	return clientIPOptionFunc(func(c *clientIP) {
-		if len(conventions) == 0 {
-			c.refuse("FromHeader() names no header; accepted are %s", acceptedConventions)
+		c.byProxies = true
+		if len(list) == 0 {
+			c.refuse("WithTrustedProxies() names no proxy; %s", acceptedProxies)
 		}
-		for _, name := range conventions {
-			known, ok := conventionOf(name)
-			if !ok {
-				c.refuse("FromHeader(%q) is unknown; accepted are %s", string(name), acceptedConventions)
+		for _, text := range list {
+			found, err := clientip.ParsePrefixes(text)
+			if err != nil {
+				c.refuse("WithTrustedProxies(%q): %w; %s", text, err, acceptedProxies)
 			}
-			c.headers = append(c.headers, known)
-			c.named = true
+			c.trust.Proxies = append(c.trust.Proxies, found...)
 		}
 	})
 }
 
-// IPv6Prefix sets how many leading bits of an IPv6 address make the identity,
-// 1 to 128; the default is 64. Providers that hand a /56 or /48 to each
-// customer are why one would choose less.
-func IPv6Prefix(bits int) ClientIPOption {
+// WithTrustedHops says that every request passes through n proxies, each of which appends
+// the address that called it: the client is the n-th entry from the right. n is 1 or more.
+// A shorter chain was not written by the proxies and counts for the connection's peer.
+//
+// Every peer is believed, a Unix socket too: use it only where nobody can reach the server
+// past the proxies. Prefer [WithTrustedProxies] where addresses are known. The two exclude
+// each other.
+func WithTrustedHops(n int) ClientIPOption {
+	return clientIPOptionFunc(func(c *clientIP) {
+		c.byHops = true
+		if n < 1 {
+			c.refuse("WithTrustedHops(%d); accepted is the number of proxies, 1 or more", n)
+			return
+		}
+		c.trust.Hops = n
+	})
+}
+
+// WithProxyHeader names the header that the trusted proxies write, in place of
+// X-Forwarded-For. It needs [WithTrustedProxies] or [WithTrustedHops].
+//
+// Of several, the first that the request carries is read, in this order: [Forwarded],
+// [XForwardedFor], [XRealIP], [TrueClientIP], [CFConnectingIP]. Name a header only if every
+// trusted proxy writes or removes it: what a proxy passes on untouched is the client's
+// claim.
+func WithProxyHeader(conventions ...HeaderConvention) ClientIPOption {
+	return clientIPOptionFunc(func(c *clientIP) {
+		if len(conventions) == 0 {
+			c.refuse("WithProxyHeader() names no header; accepted are %s", acceptedConventions)
+		}
+		for _, name := range conventions {
+			if !c.trust.Read(string(name)) {
+				c.refuse("WithProxyHeader(%q) is unknown; accepted are %s", string(name), acceptedConventions)
+			} else if c.header == "" {
+				c.header = name
+			}
+		}
+	})
+}
+
+// WithIPv6Prefix sets how many leading bits of an IPv6 address make the identity, 1 to
+// 128; the default is 64. Choose fewer where providers give each customer a /56 or /48.
+func WithIPv6Prefix(bits int) ClientIPOption {
 	return clientIPOptionFunc(func(c *clientIP) {
 		if bits < 1 || bits > 128 {
-			c.refuse("IPv6Prefix(%d); accepted is 1 to 128 bits", bits)
+			c.refuse("WithIPv6Prefix(%d); accepted is 1 to 128 bits", bits)
 			return
 		}
 		c.ipv6Bits = bits
@@ -103,46 +178,30 @@ func IPv6Prefix(bits int) ClientIPOption {
 
 // clientIP is the configuration and the little state behind [ClientIP].
 type clientIP struct {
-	// proxies and hops say whom to believe; at most one of them is set.
-	proxies prefixes
-	hops    int
-	headers []convention // in the order in which they are tried
-	named   bool         // FromHeader was given
-	// byProxies and byHops tell that an option was given, even if wrongly.
+	trust    clientip.Trust
+	header   HeaderConvention // the first of WithProxyHeader
+	ipv6Bits int
+	// byProxies and byHops tell that an option was given, even a wrong one.
 	byProxies, byHops bool
-	ipv6Bits          int
 	errs              []error
 	public            forwardedSample
 }
 
 // refuse keeps a configuration error.
 func (c *clientIP) refuse(format string, args ...any) {
-	c.errs = append(c.errs, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...))
-}
-
-// complete checks the options against each other and fills in the default.
-func (c *clientIP) complete() {
-	if c.byProxies && c.byHops {
-		c.refuse("both TrustedProxies and TrustedHops are given; accepted is one of them")
-	}
-	if c.named && !c.byProxies && !c.byHops {
-		c.refuse("FromHeader(%s) is given without a proxy to believe; add TrustedProxies or TrustedHops", c.headers[0].name)
-	}
-	if !c.named {
-		c.headers = []convention{{name: XForwardedFor, key: string(XForwardedFor)}}
-	}
-	slices.SortFunc(c.headers, func(a, b convention) int { return a.order - b.order })
+	c.errs = append(c.errs, configError(format, args...))
 }
 
 // identity returns the whole identity of r: one allocation, its string.
 func (c *clientIP) identity(r *Request) (string, error) {
-	addr := c.address(r)
+	addr, believed := c.trust.Client(r.RemoteAddr, r.Header)
 	if !addr.IsValid() {
 		return "", ErrAbsent
 	}
-	if addr.Is6() {
-		addr = embeddedIPv4(addr)
+	if !believed {
+		c.lookForProxy(r, addr)
 	}
+	addr = clientip.Unembed(addr)
 	var room [64]byte // "ip:", at most 39 bytes of address, "/128"
 	text := append(room[:0], "ip:"...)
 	if addr.Is4() {
@@ -153,77 +212,4 @@ func (c *clientIP) identity(r *Request) (string, error) {
 		return "", err
 	}
 	return string(network.AppendTo(text)), nil
-}
-
-// address returns the client's address, the zero Addr if there is none.
-func (c *clientIP) address(r *Request) netip.Addr {
-	peer, ok := readHop(r.RemoteAddr)
-	if c.hops > 0 || ok && c.proxies.contain(peer) {
-		return c.client(peer, r.Header)
-	}
-	if ok {
-		c.lookForProxy(r, peer)
-	}
-	return peer
-}
-
-// lookForProxy notes a header that nobody believes if its peer looks like a proxy: all
-// its clients share one bucket then. Who asked for the address logs it.
-func (c *clientIP) lookForProxy(r *Request, peer netip.Addr) {
-	switch {
-	case isPrivate(peer):
-		r.memo().ignored = forwardedBy(r.Header)
-	case !c.public.later.Load() || r.memo().sampled:
-		if header := forwardedBy(r.Header); c.public.looksProxied(header != 0) {
-			r.memo().ignored = header
-		}
-	}
-}
-
-// forwardedBy returns which convention a header follows, counted from 1, 0 for none.
-func forwardedBy(h http.Header) uint8 {
-	for i := range conventions {
-		if _, present := h[conventions[i].key]; present {
-			return uint8(i + 1) //nolint:gosec // there are five
-		}
-	}
-	return 0
-}
-
-const (
-	sampleSize  = 64 // requests of one sample
-	sampleMost  = 56 // of them with a header: more than clients that send one by themselves
-	sampleEvery = 16 // after the first sample, so that looking costs nothing that counts
-)
-
-// forwardedSample tells by a sample of the requests that come from public peers whether
-// these look like proxies. It is safe for concurrent use; samples that overlap are none
-// the worse.
-type forwardedSample struct {
-	asked, with atomic.Int32
-	later       atomic.Bool // the first sample is complete
-	proxied     atomic.Bool // the latest complete sample says so
-}
-
-// sample chooses about one of sampleEvery requests by how often a pooled memory was used,
-// which nothing else shares. The multiplication spreads them out (Knuth, The Art of Computer
-// Programming, volume 3, section 6.4): traffic in which every second request is special
-// is sampled as it is.
-func (r *Request) sample(uses uint32) {
-	if r != nil && uses*0x9E3779B9 < math.MaxUint32/sampleEvery {
-		r.memo().sampled = true
-	}
-}
-
-// looksProxied adds a request to the sample, with a forwarding header or without.
-func (s *forwardedSample) looksProxied(with bool) bool {
-	if with {
-		s.with.Add(1)
-	}
-	if s.asked.Add(1) == sampleSize {
-		s.proxied.Store(s.with.Swap(0) >= sampleMost)
-		s.later.Store(true)
-		s.asked.Store(0)
-	}
-	return s.proxied.Load()
 }

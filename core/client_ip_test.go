@@ -10,6 +10,8 @@ import (
 	"testing"
 )
 
+const proxyPeer = "10.0.0.1:4711" // a trusted proxy
+
 // headerOf makes an http.Header of name and value pairs, several lines of one
 // name in order.
 func headerOf(pairs ...string) http.Header {
@@ -82,7 +84,7 @@ func TestIPv6ClientsShareTheirNetwork(t *testing.T) {
 	} {
 		var opts []ClientIPOption
 		if tc.bits != 0 {
-			opts = append(opts, IPv6Prefix(tc.bits))
+			opts = append(opts, WithIPv6Prefix(tc.bits))
 		}
 		id := ClientIP(opts...)
 		if got := mustIdentity(t, id, &Request{RemoteAddr: one}); got != tc.want {
@@ -105,9 +107,9 @@ func TestNoHeaderIsTrustedByDefault(t *testing.T) {
 		"True-Client-IP", "198.51.100.9", "CF-Connecting-IP", "198.51.100.9")
 	for _, id := range []*Identifier{
 		ClientIP(),
-		ClientIP(TrustedProxies("203.0.113.0/24")),
-		ClientIP(TrustedProxies("203.0.113.0/24"), FromHeader(Forwarded, XForwardedFor, XRealIP, TrueClientIP, CFConnectingIP)),
-		ClientIP(TrustedProxies(Loopback, Private)),
+		ClientIP(WithTrustedProxies("203.0.113.0/24")),
+		ClientIP(WithTrustedProxies("203.0.113.0/24"), WithProxyHeader(Forwarded, XForwardedFor, XRealIP, TrueClientIP, CFConnectingIP)),
+		ClientIP(WithTrustedProxies(Loopback, Private)),
 	} {
 		if got := mustIdentity(t, id, &Request{RemoteAddr: "192.0.2.1:80", Header: header}); got != "ip:192.0.2.1" {
 			t.Errorf("an untrusted peer's header chose %q", got)
@@ -125,12 +127,12 @@ func TestPeerWithoutAddressIsNeverABypass(t *testing.T) {
 		want   string
 	}{
 		{"default", ClientIP(), forwarded, "ip:"},
-		{"proxies can't hold it", ClientIP(TrustedProxies("0.0.0.0/0", "::/0")), forwarded, "ip:"},
-		{"hops believe it", ClientIP(TrustedHops(1)), forwarded, "ip:192.0.2.9"},
-		{"two hops", ClientIP(TrustedHops(2)), forwarded, "ip:198.51.100.1"},
-		{"short chain", ClientIP(TrustedHops(3)), forwarded, "ip:"},
-		{"no header", ClientIP(TrustedHops(1)), nil, "ip:"},
-		{"unreadable", ClientIP(TrustedHops(1)), headerOf("X-Forwarded-For", "unix:"), "ip:"},
+		{"proxies can't hold it", ClientIP(WithTrustedProxies("0.0.0.0/0", "::/0")), forwarded, "ip:"},
+		{"hops believe it", ClientIP(WithTrustedHops(1)), forwarded, "ip:192.0.2.9"},
+		{"two hops", ClientIP(WithTrustedHops(2)), forwarded, "ip:198.51.100.1"},
+		{"short chain", ClientIP(WithTrustedHops(3)), forwarded, "ip:"},
+		{"no header", ClientIP(WithTrustedHops(1)), nil, "ip:"},
+		{"unreadable", ClientIP(WithTrustedHops(1)), headerOf("X-Forwarded-For", "unix:"), "ip:"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -174,7 +176,7 @@ func TestTrustedProxiesForms(t *testing.T) {
 		{Private, "100.64.0.1:80", false},
 	} {
 		r := &Request{RemoteAddr: tc.peer, Header: headerOf("X-Forwarded-For", "198.51.100.9")}
-		got := mustIdentity(t, ClientIP(TrustedProxies(tc.proxy)), r)
+		got := mustIdentity(t, ClientIP(WithTrustedProxies(tc.proxy)), r)
 		if (got == "ip:198.51.100.9") != tc.trusted {
 			t.Errorf("proxy %q, peer %q: %q, trusted should be %v", tc.proxy, tc.peer, got, tc.trusted)
 		}
@@ -188,22 +190,22 @@ func TestClientIPRefusesWrongOptions(t *testing.T) {
 		opts []ClientIPOption
 		says []string
 	}{
-		{"unknown convention", []ClientIPOption{TrustedHops(1), FromHeader("X-Client")}, []string{`"X-Client"`, "XForwardedFor"}},
-		{"no convention", []ClientIPOption{TrustedHops(1), FromHeader()}, []string{"FromHeader()", "CFConnectingIP"}},
-		{"header without proxy", []ClientIPOption{FromHeader(XRealIP)}, []string{"TrustedProxies", "TrustedHops"}},
-		{"no proxy", []ClientIPOption{TrustedProxies()}, []string{"TrustedProxies()", "Loopback"}},
-		{"name for prefix", []ClientIPOption{TrustedProxies("proxy.local")}, []string{`"proxy.local"`, "10.0.0.0/8", "Private"}},
-		{"bits", []ClientIPOption{TrustedProxies("10.0.0.0/33")}, []string{`"10.0.0.0/33"`}},
-		{"empty", []ClientIPOption{TrustedProxies("")}, []string{`TrustedProxies("")`}},
-		{"zone", []ClientIPOption{TrustedProxies("fe80::1%eth0")}, []string{`eth0`}},
-		{"wide 4in6", []ClientIPOption{TrustedProxies("::ffff:0.0.0.0/80")}, []string{"0.0.0.0/0"}},
-		{"both", []ClientIPOption{TrustedProxies(Private), TrustedHops(1)}, []string{"both", "one of them"}},
-		{"no hops", []ClientIPOption{TrustedHops(0)}, []string{"TrustedHops(0)", "1 or more"}},
-		{"negative hops", []ClientIPOption{TrustedHops(-1)}, []string{"TrustedHops(-1)"}},
-		{"zero bits", []ClientIPOption{IPv6Prefix(0)}, []string{"IPv6Prefix(0)", "1 to 128"}},
-		{"many bits", []ClientIPOption{IPv6Prefix(129)}, []string{"IPv6Prefix(129)"}},
-		{"nil option", []ClientIPOption{nil}, []string{"nil", "TrustedProxies"}},
-		{"two faults", []ClientIPOption{TrustedHops(0), IPv6Prefix(0)}, []string{"TrustedHops(0)", "IPv6Prefix(0)"}},
+		{"unknown convention", []ClientIPOption{WithTrustedHops(1), WithProxyHeader("X-Client")}, []string{`"X-Client"`, "XForwardedFor"}},
+		{"no convention", []ClientIPOption{WithTrustedHops(1), WithProxyHeader()}, []string{"WithProxyHeader()", "CFConnectingIP"}},
+		{"header without proxy", []ClientIPOption{WithProxyHeader(XRealIP)}, []string{"TrustedProxies", "TrustedHops"}},
+		{"no proxy", []ClientIPOption{WithTrustedProxies()}, []string{"WithTrustedProxies()", "Loopback"}},
+		{"name for prefix", []ClientIPOption{WithTrustedProxies("proxy.local")}, []string{`"proxy.local"`, "10.0.0.0/8", "Private"}},
+		{"bits", []ClientIPOption{WithTrustedProxies("10.0.0.0/33")}, []string{`"10.0.0.0/33"`}},
+		{"empty", []ClientIPOption{WithTrustedProxies("")}, []string{`WithTrustedProxies("")`}},
+		{"zone", []ClientIPOption{WithTrustedProxies("fe80::1%eth0")}, []string{`eth0`}},
+		{"wide 4in6", []ClientIPOption{WithTrustedProxies("::ffff:0.0.0.0/80")}, []string{"0.0.0.0/0"}},
+		{"both", []ClientIPOption{WithTrustedProxies(Private), WithTrustedHops(1)}, []string{"both", "one of them"}},
+		{"no hops", []ClientIPOption{WithTrustedHops(0)}, []string{"WithTrustedHops(0)", "1 or more"}},
+		{"negative hops", []ClientIPOption{WithTrustedHops(-1)}, []string{"WithTrustedHops(-1)"}},
+		{"zero bits", []ClientIPOption{WithIPv6Prefix(0)}, []string{"WithIPv6Prefix(0)", "1 to 128"}},
+		{"many bits", []ClientIPOption{WithIPv6Prefix(129)}, []string{"WithIPv6Prefix(129)"}},
+		{"nil option", []ClientIPOption{nil}, []string{"option 1 of 1 of ClientIP is nil"}},
+		{"two faults", []ClientIPOption{WithTrustedHops(0), WithIPv6Prefix(0)}, []string{"WithTrustedHops(0)", "WithIPv6Prefix(0)"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -226,10 +228,47 @@ func TestClientIPRefusesWrongOptions(t *testing.T) {
 
 func TestHeaderNamesIgnoreCase(t *testing.T) {
 	t.Parallel()
-	id := ClientIP(TrustedHops(1), FromHeader("x-real-ip"))
+	id := ClientIP(WithTrustedHops(1), WithProxyHeader("x-real-ip"))
 	r := &Request{RemoteAddr: "10.0.0.1:80", Header: headerOf("X-Real-IP", "198.51.100.9")}
 	if got := mustIdentity(t, id, r); got != "ip:198.51.100.9" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestOnlyTheNamedConventionCounts: a proxy that passes a client's Forwarded
+// through while it writes X-Forwarded-For must not matter.
+func TestOnlyTheNamedConventionCounts(t *testing.T) {
+	t.Parallel()
+	all := headerOf("Forwarded", "for=198.51.100.1", "X-Forwarded-For", "198.51.100.2", "X-Real-IP", "198.51.100.3",
+		"True-Client-IP", "198.51.100.4", "CF-Connecting-IP", "198.51.100.5")
+	order := []HeaderConvention{Forwarded, XForwardedFor, XRealIP, TrueClientIP, CFConnectingIP}
+	ids := []string{"ip:198.51.100.1", "ip:198.51.100.2", "ip:198.51.100.3", "ip:198.51.100.4", "ip:198.51.100.5"}
+	r := func() *Request { return &Request{RemoteAddr: proxyPeer, Header: all.Clone()} }
+	for _, trust := range []ClientIPOption{WithTrustedProxies(Private), WithTrustedHops(1)} {
+		if got := mustIdentity(t, ClientIP(trust), r()); got != ids[1] {
+			t.Errorf("unnamed: %q, want that of X-Forwarded-For", got)
+		}
+		for i, name := range order {
+			if got := mustIdentity(t, ClientIP(trust, WithProxyHeader(name)), r()); got != ids[i] {
+				t.Errorf("%s: %q, want %q", name, got, ids[i])
+			}
+		}
+		// All named, in the wrong order: the first present of the fixed order.
+		combined := ClientIP(trust, WithProxyHeader(CFConnectingIP, XRealIP, XForwardedFor), WithProxyHeader(TrueClientIP, Forwarded))
+		rest := r()
+		for i, name := range order {
+			if got := mustIdentity(t, combined, &Request{RemoteAddr: proxyPeer, Header: rest.Header}); got != ids[i] {
+				t.Errorf("combined without the first %d: %q, want %q", i, got, ids[i])
+			}
+			rest.Header.Del(string(name))
+		}
+	}
+}
+
+func TestEmbeddedIPv4HasNoPrefix(t *testing.T) {
+	t.Parallel()
+	if got := mustIdentity(t, ClientIP(WithIPv6Prefix(128)), &Request{RemoteAddr: "[2002:c000:221::1]:1"}); got != "ip:192.0.2.33" {
+		t.Errorf("with a prefix of 128 bits: %s, want the IPv4 address", got)
 	}
 }
 
@@ -257,9 +296,9 @@ func TestUnconfiguredProxyIsLoggedOnceForAllThrottles(t *testing.T) { //nolint:p
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxied := func(proxies ...string) *Identifier { return ClientIP(TrustedProxies(proxies...)) }
+	proxied := func(proxies ...string) *Identifier { return ClientIP(WithTrustedProxies(proxies...)) }
 	var limits []Limiter
-	for i, id := range []*Identifier{nil, ClientIP(), ClientIP(IPv6Prefix(56)), proxied("10.0.0.7", "10.0.0.8/32"), proxied("10.0.0.8", "10.0.0.7", "10.0.0.7")} {
+	for i, id := range []*Identifier{nil, ClientIP(), ClientIP(WithIPv6Prefix(56)), proxied("10.0.0.7", "10.0.0.8/32"), proxied("10.0.0.8", "10.0.0.7", "10.0.0.7")} {
 		opts := []Option{WithBackend(memory)}
 		if id != nil {
 			opts = append(opts, WithIdentifier(id))
@@ -297,11 +336,11 @@ func TestUnconfiguredProxyIsLoggedOnce(t *testing.T) { //nolint:paralleltest // 
 		{"loopback IPv6 peer", ClientIP(), "[::1]:80", "X-Real-IP", true},
 		{"link-local peer", ClientIP(), "[fe80::1%eth0]:80", "True-Client-IP", true},
 		{"mapped peer", ClientIP(), "[::ffff:192.168.0.1]:80", "CF-Connecting-IP", true},
-		{"another proxy than named", ClientIP(TrustedProxies("10.0.0.7")), "10.0.0.1:80", "X-Forwarded-For", true},
+		{"another proxy than named", ClientIP(WithTrustedProxies("10.0.0.7")), "10.0.0.1:80", "X-Forwarded-For", true},
 		{"public peer", ClientIP(), "192.0.2.1:80", "X-Forwarded-For", false},
 		{"other header", ClientIP(), "10.0.0.1:80", "X-Forwarded-Host", false},
-		{"trusted peer", ClientIP(TrustedProxies(Private)), "10.0.0.1:80", "Forwarded", false},
-		{"trusted hops", ClientIP(TrustedHops(2)), "10.0.0.1:80", "Forwarded", false},
+		{"trusted peer", ClientIP(WithTrustedProxies(Private)), "10.0.0.1:80", "Forwarded", false},
+		{"trusted hops", ClientIP(WithTrustedHops(2)), "10.0.0.1:80", "Forwarded", false},
 	} {
 		out.Reset()
 		warnedOf.Clear()

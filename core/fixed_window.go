@@ -121,3 +121,18 @@ func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) 
 	dec.Allowed, dec.Remaining, dec.ResetAfter = true, left-cost, end
 	return true
 }
+
+// WindowInfo describes a key counted in windows aligned to the clock.
+type WindowInfo struct {
+	// Start and End bound the window that counts now.
+	Start, End time.Time
+	// Limit is the number of units that the window admits.
+	Limit int64
+	// Used is the number of units counted in it, above Limit after a forced
+	// charge or a lowered limit.
+	Used int64
+}
+
+func windowInfo(w count.Window, limit, used int64) WindowInfo {
+	return WindowInfo{Start: Instant(w.Start).Time(), End: Instant(w.End).Time(), Limit: limit, Used: used}
+}

@@ -53,7 +53,7 @@ type Identifier struct {
 func Identify(scheme string, identify func(*Request) (string, error)) *Identifier {
 	id := &Identifier{scheme: scheme, err: validScheme(scheme)}
 	if identify == nil && id.err == nil {
-		id.err = fmt.Errorf("%w: Identify(%q, nil); give a function", ErrConfig, scheme)
+		id.err = configError("Identify(%q, nil); give a function", scheme)
 	}
 	id.of = func(r *Request) (string, error) {
 		value, err := identify(r)
@@ -82,7 +82,7 @@ func validScheme(scheme string) error {
 		ok = ok && (letter || i > 0 && (c >= '0' && c <= '9' || strings.ContainsRune("_-.", c)))
 	}
 	if !ok {
-		return fmt.Errorf("%w: the identity scheme is %q; accepted is a letter followed by letters, digits, \"_\", \"-\" or \".\"", ErrConfig, scheme)
+		return configError("the identity scheme is %q; accepted is a letter followed by letters, digits, \"_\", \"-\" or \".\"", scheme)
 	}
 	return nil
 }
@@ -194,4 +194,34 @@ func (id *Identifier) find(r *Request) (string, error) {
 		return "", ErrAbsent
 	}
 	return "", fmt.Errorf("%w: %s: %w", ErrIdentity, id.scheme, err)
+}
+
+// namedScheme makes the scheme of a kind of identity that exists once per
+// name. Unlike in a value, ":" is escaped, so that name and value can't be
+// mistaken for one another.
+func namedScheme(kind, name string) string {
+	return kind + "." + strings.ReplaceAll(escape.Part(name), ":", "%3A")
+}
+
+func nonEmpty(function, name string) error {
+	if name == "" {
+		return configError("%s(\"\"); give a name", function)
+	}
+	return nil
+}
+
+// part returns value as part of a key, ErrAbsent if it is empty.
+func part(value string) (string, error) {
+	if value == "" {
+		return "", ErrAbsent
+	}
+	return escape.Part(value), nil
+}
+
+// secret is part for what must not be readable in the key.
+func secret(value string) (string, error) {
+	if value == "" {
+		return "", ErrAbsent
+	}
+	return escape.Hash(value), nil
 }

@@ -118,7 +118,7 @@ func TestIdentifierMisuseIsKept(t *testing.T) {
 		"combine nil":     Combine(nil),
 		"combine wrong":   Combine(wrong, ClientIP()),
 		"nested":          FirstOf(Combine(FirstOf(wrong))),
-		"combine clients": Combine(ClientIP(TrustedHops(0))),
+		"combine clients": Combine(ClientIP(WithTrustedHops(0))),
 	} {
 		if !errors.Is(id.err, ErrConfig) {
 			t.Errorf("%s: error %v, want ErrConfig", name, id.err)

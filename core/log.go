@@ -3,9 +3,7 @@ package traffik
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -40,7 +38,7 @@ func (o LoggerOption) apply(s *settings) {
 
 func (o LoggerOption) applyMemory(c *memoryConfig) {
 	if o.logger == nil {
-		c.err = fmt.Errorf("%w: "+nilLogger, ErrConfig)
+		c.err = configError(nilLogger)
 	}
 	c.logger = o.logger
 }
@@ -151,32 +149,4 @@ func (s *settings) warnOfContention(ctx context.Context, err error) {
 		s.warner.warn(ctx, warnContention, "traffik: a store gave up on a key that too many change at once; count by a narrower identity, "+
 			"or keep this limit in Redis or in process", s.attrs(slog.Any("error", err))...)
 	}
-}
-
-// warnedOf holds what proxies are trusted by the throttles that have logged one to
-// slog.Default: the cure is one for all that trust the same. It grows with what an
-// application configures, not with what clients send.
-var warnedOf sync.Map
-
-// warnOfProxy logs that a forwarding header is not believed, of the convention at place
-// header, counted from 1. The header's content is anybody's text and stays out of the
-// log, as does the address of a public peer, which may be an identity.
-func (s *settings) warnOfProxy(r *Request, header uint8) {
-	if !s.warner.once(warnUntrustedProxy) {
-		return
-	}
-	if s.warner.logger == nil {
-		if _, told := warnedOf.LoadOrStore(s.identifier.trusts, true); told {
-			return
-		}
-	}
-	name := slog.String("header", string(conventions[header-1].name))
-	if peer, ok := readHop(r.RemoteAddr); ok && isPrivate(peer) {
-		s.log(r.context(), "traffik: a forwarding header from a private peer is ignored, so all clients behind that peer share one limit; "+
-			"if the peer is your proxy, name it with ClientIP(TrustedProxies(...)), or drop the header before it gets here",
-			slog.String("peer", peer.String()), name)
-		return
-	}
-	s.log(r.context(), "traffik: nearly all requests carry a forwarding header, which is ignored, so all clients behind one peer share one limit; "+
-		"if the peers are your proxies, name them with ClientIP(TrustedProxies(...)), or drop the header before it gets here", name)
 }

@@ -214,9 +214,9 @@ func TestPublicProxyIsLogged(t *testing.T) {
 		"one in two":       {nil, func(i int) bool { return i%2 == 0 }, false},
 		"the first 50":     {nil, func(i int) bool { return i < 50 }, false},
 		"later":            {nil, func(i int) bool { return i > 1000 }, true},
-		"trusted":          {[]ClientIPOption{TrustedProxies("0.0.0.0/0")}, func(int) bool { return true }, false},
-		"trusted hop":      {[]ClientIPOption{TrustedHops(1)}, func(int) bool { return true }, false},
-		"of another proxy": {[]ClientIPOption{TrustedProxies("198.51.100.0/24")}, func(int) bool { return true }, true},
+		"trusted":          {[]ClientIPOption{WithTrustedProxies("0.0.0.0/0")}, func(int) bool { return true }, false},
+		"trusted hop":      {[]ClientIPOption{WithTrustedHops(1)}, func(int) bool { return true }, false},
+		"of another proxy": {[]ClientIPOption{WithTrustedProxies("198.51.100.0/24")}, func(int) bool { return true }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

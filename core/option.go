@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"unique"
-
-	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
 // settings is everything a throttle knows. It is never changed once published,
@@ -50,7 +47,7 @@ type optionFunc func(s *settings)
 func (f optionFunc) apply(s *settings) { f(s) }
 
 func (s *settings) refuse(format string, args ...any) {
-	s.errs = append(s.errs, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...))
+	s.errs = append(s.errs, configError(format, args...))
 }
 
 // wrong notes what others found wrong.
@@ -204,62 +201,4 @@ func WithDeniedHandler(answer func(r *Request, v Verdict)) Option {
 		}
 		s.onDenied = answer
 	})
-}
-
-// complete validates the settings and derives what depends on several of them.
-func (s *settings) complete() error {
-	if strings.TrimSpace(s.uid) == "" {
-		s.refuse("the uid is empty: %q; give the throttle a name, as \"api:items\"", s.uid)
-	}
-	if s.rateOf == nil {
-		if err := s.rate.Validate(); err != nil {
-			s.wrong(err)
-		}
-	}
-	if s.identifier.err != nil {
-		s.errs = append(s.errs, s.identifier.err)
-	}
-	if v, ok := s.strategy.(Validator); ok {
-		if err := v.Validate(); err != nil {
-			s.wrong(err)
-		}
-	}
-	if len(s.errs) == 0 {
-		s.checkStateSize()
-		s.checkCost()
-	}
-	if err := errors.Join(s.errs...); err != nil {
-		return fmt.Errorf("throttle %q: %w", s.uid, err)
-	}
-	s.memory, _ = s.backend.(*Memory)
-	s.scope = escape.Scope(s.uid, s.strategy.ID())
-	if s.memory != nil && s.rateOf == nil && !s.rate.IsUnlimited() {
-		s.counting = countingOf(s.scope, s.strategy, s.rate)
-	}
-	s.plain = s.counting != nil && s.costOf == nil && s.classOf == nil && !s.reportOnly && s.cost > 0
-	return nil
-}
-
-func (s *settings) checkStateSize() {
-	sizer, sized := s.strategy.(StateSizer)
-	bounder, bounded := s.backend.(StateBounder)
-	if !sized || !bounded || s.rateOf == nil && s.rate.IsUnlimited() {
-		return
-	}
-	rate := s.rate.String()
-	if s.rateOf != nil {
-		rate = "any rate" // and s.rate is the zero Rate
-	}
-	if need, most := sizer.MaxStateBytes(s.rate), bounder.MaxStateBytes(); need > most {
-		s.refuse("%s at %s needs up to %d bytes of state, and the backend stores at most %d", s.strategy.ID(), rate, need, most)
-	}
-}
-
-// isNil reports whether v is nil or a nil pointer inside an interface.
-func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
-	value := reflect.ValueOf(v)
-	return value.Kind() == reflect.Pointer && value.IsNil()
 }

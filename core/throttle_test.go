@@ -729,12 +729,14 @@ func TestConfigurationErrors(t *testing.T) {
 		"nil identifier": {func() (*Throttle, error) { return New("a", "5/s", WithIdentifier(nil)) }, "WithIdentifier(nil)"},
 		"bad identifier": {func() (*Throttle, error) { return New("a", "5/s", WithIdentifier(Identify("", nil))) }, "scheme"},
 		"bad prefix": {func() (*Throttle, error) {
-			return New("a", "5/s", WithIdentifier(ClientIP(TrustedProxies("10.0.0.0/99"))))
+			return New("a", "5/s", WithIdentifier(ClientIP(WithTrustedProxies("10.0.0.0/99"))))
 		}, "10.0.0.0/99"},
 		"bad convention": {func() (*Throttle, error) {
-			return New("a", "5/s", WithIdentifier(ClientIP(TrustedHops(1), FromHeader("X-Client"))))
+			return New("a", "5/s", WithIdentifier(ClientIP(WithTrustedHops(1), WithProxyHeader("X-Client"))))
 		}, "X-Client"},
-		"untrusted":       {func() (*Throttle, error) { return New("a", "5/s", WithIdentifier(ClientIP(FromHeader(XForwardedFor)))) }, "TrustedProxies"},
+		"untrusted": {func() (*Throttle, error) {
+			return New("a", "5/s", WithIdentifier(ClientIP(WithProxyHeader(XForwardedFor))))
+		}, "TrustedProxies"},
 		"negative cost":   {func() (*Throttle, error) { return New("a", "5/s", WithCost(-1)) }, "WithCost(-1)"},
 		"nil option":      {func() (*Throttle, error) { return New("a", "5/s", WithCost(1), nil) }, "option 2 of 2 is nil"},
 		"nil cost func":   {func() (*Throttle, error) { return New("a", "5/s", WithCostFunc(nil)) }, "WithCostFunc(nil)"},

@@ -1,8 +1,6 @@
 package traffik
 
 import (
-	"fmt"
-
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
@@ -52,7 +50,7 @@ func (b TokenBucket) capacity(r Rate) int64 {
 // validCapacity checks an optional number of units of a strategy.
 func validCapacity(field string, units int64) error {
 	if units < 0 || units > MaxUnits {
-		return fmt.Errorf("%w: %s is %d; accepted is 0 (the default) to 2^53", ErrConfig, field, units)
+		return configError("%s is %d; accepted is 0 (the default) to 2^53", field, units)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package traffik
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/traffik-go/traffik/core/internal/count"
@@ -43,7 +42,7 @@ func (b TokenBucketWithDebt) Validate() error {
 		return err
 	}
 	if b.Burst > MaxUnits-b.MaxDebt {
-		return fmt.Errorf("%w: TokenBucketWithDebt.Burst %d and MaxDebt %d are more than 2^53 together", ErrConfig, b.Burst, b.MaxDebt)
+		return configError("TokenBucketWithDebt.Burst %d and MaxDebt %d are more than 2^53 together", b.Burst, b.MaxDebt)
 	}
 	return nil
 }

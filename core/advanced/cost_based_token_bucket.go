@@ -114,11 +114,11 @@ func (s CostBasedTokenBucket) Decide(dst, state []byte, d *traffik.Draw) (next [
 
 // slowed is the linear kernel on a clock that runs at mu millionths.
 type slowed struct {
-	level  count.Linear
-	l      int64 // units per level.P microseconds
-	mu     PPM
-	part   int64 // what the slow clock has shown of its next microsecond, ppm
-	wrote  int64 // when the state was written, at most now
+	level    count.Linear
+	l        int64 // units per level.P microseconds
+	mu       PPM
+	part     int64 // what the slow clock has shown of its next microsecond, ppm
+	wrote    int64 // when the state was written, at most now
 	repaired bool
 }
 

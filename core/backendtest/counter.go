@@ -16,7 +16,7 @@ type counter struct{ pad int }
 
 const (
 	counterHead = 9 // count and mark
-	repaired      = 1
+	repaired    = 1
 )
 
 func (counter) ID() string { return "backendtest_counter.1" }

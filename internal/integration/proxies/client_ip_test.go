@@ -36,23 +36,23 @@ func TestTwoClientsHaveTwoBucketsWhateverTheySend(t *testing.T) {
 		settings []string
 		opts     []traffik.ClientIPOption
 	}{
-		{name: "appending", proxy: nginx, settings: []string{nginxAppend}, opts: options(traffik.TrustedProxies(nginxAddr))},
-		{name: "overwriting", proxy: nginx, settings: []string{nginxOverwrite}, opts: options(traffik.TrustedProxies(nginxAddr))},
+		{name: "appending", proxy: nginx, settings: []string{nginxAppend}, opts: options(traffik.WithTrustedProxies(nginxAddr))},
+		{name: "overwriting", proxy: nginx, settings: []string{nginxOverwrite}, opts: options(traffik.WithTrustedProxies(nginxAddr))},
 		{
 			name: "X-Real-IP", proxy: nginx, settings: []string{nginxRealIP},
-			opts: options(traffik.TrustedProxies(nginxAddr), traffik.FromHeader(traffik.XRealIP)),
+			opts: options(traffik.WithTrustedProxies(nginxAddr), traffik.WithProxyHeader(traffik.XRealIP)),
 		},
-		{name: "one hop", proxy: nginx, settings: []string{nginxAppend}, opts: options(traffik.TrustedHops(1))},
-		{name: "appending", proxy: haproxy, settings: []string{haproxyAppend}, opts: options(traffik.TrustedProxies(haproxyAddr))},
+		{name: "one hop", proxy: nginx, settings: []string{nginxAppend}, opts: options(traffik.WithTrustedHops(1))},
+		{name: "appending", proxy: haproxy, settings: []string{haproxyAppend}, opts: options(traffik.WithTrustedProxies(haproxyAddr))},
 		{
 			name: "overwriting", proxy: haproxy, settings: []string{haproxyDelete, haproxyAppend},
-			opts: options(traffik.TrustedProxies(haproxyAddr)),
+			opts: options(traffik.WithTrustedProxies(haproxyAddr)),
 		},
 		{
 			name: "X-Real-IP", proxy: haproxy, settings: []string{haproxyRealIP},
-			opts: options(traffik.TrustedProxies(haproxyAddr), traffik.FromHeader(traffik.XRealIP)),
+			opts: options(traffik.WithTrustedProxies(haproxyAddr), traffik.WithProxyHeader(traffik.XRealIP)),
 		},
-		{name: "one hop", proxy: haproxy, settings: []string{haproxyAppend}, opts: options(traffik.TrustedHops(1))},
+		{name: "one hop", proxy: haproxy, settings: []string{haproxyAppend}, opts: options(traffik.WithTrustedHops(1))},
 	} {
 		t.Run(way.proxy.name+" "+way.name, func(t *testing.T) {
 			t.Parallel()
@@ -81,21 +81,21 @@ func TestTwoProxiesInARow(t *testing.T) {
 			t.Run("two hops", func(t *testing.T) {
 				t.Parallel()
 				everywhere(t, func(t *testing.T, f framework) {
-					a, addr := start(t, f, traffik.TrustedHops(2))
+					a, addr := start(t, f, traffik.WithTrustedHops(2))
 					mustTellApart(t, a, addr)
 				})
 			})
 			t.Run("both named", func(t *testing.T) {
 				t.Parallel()
 				everywhere(t, func(t *testing.T, f framework) {
-					a, addr := start(t, f, traffik.TrustedProxies(nginxAddr, haproxyAddr))
+					a, addr := start(t, f, traffik.WithTrustedProxies(nginxAddr, haproxyAddr))
 					mustTellApart(t, a, addr)
 				})
 			})
 			// One too few, and the outer proxy is taken for the only client.
 			t.Run("one hop", func(t *testing.T) {
 				t.Parallel()
-				a, addr := start(t, netHTTP, traffik.TrustedHops(1))
+				a, addr := start(t, netHTTP, traffik.WithTrustedHops(1))
 				get(t, alice, addr, nil)
 				get(t, bob, addr, nil)
 				if left := a.left(t, row.outer.addr); left != limitOf-2 {
@@ -112,7 +112,7 @@ func TestProxyOnAUnixSocket(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			a := netHTTP.serveOnSocket(t, traffik.ClientIP(traffik.TrustedHops(1)))
+			a := netHTTP.serveOnSocket(t, traffik.ClientIP(traffik.WithTrustedHops(1)))
 			mustTellApart(t, a, p.start(t, a.addr, appends[p.name]))
 		})
 	}
@@ -124,7 +124,7 @@ var elsewheres atomic.Uint32
 // once for all identifiers that trust the same.
 func elsewhere() traffik.ClientIPOption {
 	n := elsewheres.Add(1)
-	return traffik.TrustedProxies(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}).String())
+	return traffik.WithTrustedProxies(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}).String())
 }
 
 // Not parallel: the default logger belongs to the process.
@@ -221,7 +221,7 @@ func TestWhatIsSent(t *testing.T) {
 		t.Run(row.proxy.name+" "+row.name, func(t *testing.T) {
 			t.Parallel()
 			mustBeDocumented(t, row.settings)
-			addr := row.proxy.start(t, netHTTP.serve(t, traffik.ClientIP(traffik.TrustedHops(1))).addr, row.settings...)
+			addr := row.proxy.start(t, netHTTP.serve(t, traffik.ClientIP(traffik.WithTrustedHops(1))).addr, row.settings...)
 			sent := http.Header{"Forwarded": {"for=203.0.113.7"}, "X-Real-Ip": {"203.0.113.8"}, "X-Forwarded-For": lines}
 			_, seen := get(t, alice, addr, sent)
 			if got := seen["X-Forwarded-For"]; !reflect.DeepEqual(got, row.want) {
@@ -251,28 +251,28 @@ func TestForgeriesThatAConfigurationInvites(t *testing.T) {
 	}{
 		{
 			name: "trusting nginx as it comes", proxy: nginx,
-			who: traffik.ClientIP(traffik.TrustedProxies(nginxAddr)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
+			who: traffik.ClientIP(traffik.WithTrustedProxies(nginxAddr)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
 		},
 		{
 			name: "trusting HAProxy as it comes", proxy: haproxy,
-			who: traffik.ClientIP(traffik.TrustedProxies(haproxyAddr)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
+			who: traffik.ClientIP(traffik.WithTrustedProxies(haproxyAddr)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
 		},
 		{
 			name: "if-none", proxy: haproxy, settings: []string{haproxyIfAbsent},
-			who: traffik.ClientIP(traffik.TrustedProxies(haproxyAddr)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
+			who: traffik.ClientIP(traffik.WithTrustedProxies(haproxyAddr)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
 		},
 		{
 			name: "a header the proxy does not write", proxy: nginx, settings: []string{nginxAppend},
-			who:     traffik.ClientIP(traffik.TrustedProxies(nginxAddr), traffik.FromHeader(traffik.Forwarded, traffik.XForwardedFor)),
+			who:     traffik.ClientIP(traffik.WithTrustedProxies(nginxAddr), traffik.WithProxyHeader(traffik.Forwarded, traffik.XForwardedFor)),
 			forgery: http.Header{"Forwarded": {"for=203.0.113.7"}},
 		},
 		{
 			name: "a network from which clients come", proxy: nginx, settings: []string{nginxAppend},
-			who: traffik.ClientIP(traffik.TrustedProxies(traffik.Loopback)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
+			who: traffik.ClientIP(traffik.WithTrustedProxies(traffik.Loopback)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
 		},
 		{
 			name: "more hops than there are", proxy: nginx, settings: []string{nginxAppend},
-			who: traffik.ClientIP(traffik.TrustedHops(2)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
+			who: traffik.ClientIP(traffik.WithTrustedHops(2)), forgery: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -291,7 +291,7 @@ func TestNginxThatReadsTheHeaderItself(t *testing.T) {
 	t.Parallel()
 	settings := []string{"real_ip_header X-Forwarded-For;", "set_real_ip_from " + haproxyAddr + ";", nginxAppend}
 	for name, opt := range map[string]traffik.ClientIPOption{
-		"two hops": traffik.TrustedHops(2), "both named": traffik.TrustedProxies(nginxAddr, haproxyAddr),
+		"two hops": traffik.WithTrustedHops(2), "both named": traffik.WithTrustedProxies(nginxAddr, haproxyAddr),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -310,7 +310,7 @@ func TestNginxThatReadsTheHeaderItself(t *testing.T) {
 // Settings of an nginx location replace those around it, all of them.
 func TestNginxDropsOuterSettings(t *testing.T) {
 	t.Parallel()
-	a := netHTTP.serve(t, traffik.ClientIP(traffik.TrustedProxies(nginxAddr)))
+	a := netHTTP.serve(t, traffik.ClientIP(traffik.WithTrustedProxies(nginxAddr)))
 	addr := nginx.start(t, a.addr, "}", nginxAppend, "location /elsewhere {")
 	if _, seen := get(t, alice, addr, nil); !reflect.DeepEqual(seen["X-Forwarded-For"], []string{alice}) {
 		t.Errorf("inherited: X-Forwarded-For is %q", seen["X-Forwarded-For"])

@@ -142,7 +142,7 @@ func TestTrustedProxy(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {
 		backend, _ := store(t)
-		who := traffik.ClientIP(traffik.TrustedProxies(traffik.Loopback, "10.0.0.0/8"))
+		who := traffik.ClientIP(traffik.WithTrustedProxies(traffik.Loopback, "10.0.0.0/8"))
 		ip := limit(t, "ip", "2/h", traffik.WithBackend(backend), traffik.WithIdentifier(who))
 		c := f.serve(t, app{engine: ip})
 		// The client claims to be somebody else each time, to the left.
