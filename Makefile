@@ -78,6 +78,9 @@ build-386: ## Build every published module for 386, and run core's tests there
 clean-check: ## Run commands of go that must leave the checkout as it is
 	@scripts/clean.sh
 
+words: ## Look for words that the project has replaced
+	@go run scripts/words.go
+
 consume: ## Get every published module from outside the repository
 	@scripts/consume.sh
 
@@ -105,4 +108,4 @@ bench-redis: ## Compare decisions in Redis with redis_rate's, ratios and Redis' 
 release: ## Show the tags of a release; GO=1 makes them
 	@scripts/release.sh $(if $(GO),--go)
 
-.PHONY: help demo test stress tools check check-parts format format-check tidy tidy-check vet lint race build build-386 clean-check consume fuzz prove mutants pictures bench-quick bench-redis release
+.PHONY: help demo test stress tools check check-parts format format-check tidy tidy-check vet lint race build build-386 clean-check words consume fuzz prove mutants pictures bench-quick bench-redis release

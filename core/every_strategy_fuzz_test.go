@@ -119,8 +119,8 @@ func within(v, low, high int64) int64 {
 	return low + int64(uint64(v)%uint64(high-low+1))
 }
 
-// shape makes a state with the right tag and length and with fields in range.
-func (f fuzzed) shape(raw []byte, d *traffik.Draw) []byte {
+// wellFormed makes a state with the right tag and length and with fields in range.
+func (f fuzzed) wellFormed(raw []byte, d *traffik.Draw) []byte {
 	sample := *d
 	sample.Cost, sample.Force = 1, true
 	model, _ := f.strategy.Decide(nil, nil, &sample)
@@ -158,7 +158,7 @@ func FuzzDecide(f *testing.F) {
 			Class:   []string{"", advanced.Low, advanced.High, advanced.Critical, "pro"}[class%5],
 		}
 		if shaped {
-			state = subject.shape(state, &d)
+			state = subject.wellFormed(state, &d)
 		}
 		checkFuzzed(t, subject.strategy, state, d)
 	})
@@ -224,7 +224,7 @@ func checkRanges(t *testing.T, strategy traffik.Strategy, d traffik.Draw, next [
 	}
 }
 
-// The states that shape makes are read: a key with units in use at this instant
+// The states that wellFormed makes are read: a key with units in use at this instant
 // is not untouched.
 func TestShapedStatesAreRead(t *testing.T) {
 	t.Parallel()
@@ -239,7 +239,7 @@ func TestShapedStatesAreRead(t *testing.T) {
 				binary.LittleEndian.PutUint64(raw[at:], state^state>>29)
 			}
 			_, fresh := f.strategy.Decide(nil, nil, &d)
-			if _, dec := f.strategy.Decide(nil, f.shape(raw, &d), &d); dec != fresh {
+			if _, dec := f.strategy.Decide(nil, f.wellFormed(raw, &d), &d); dec != fresh {
 				read++
 			}
 		}

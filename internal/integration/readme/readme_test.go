@@ -60,7 +60,7 @@ func TestGoBlocks(t *testing.T) {
 
 // The strategy of one's own in the docs is, to the letter, the one that core runs
 // as an example and checks against the promises.
-func TestOwnStrategyIsTheTestedOne(t *testing.T) {
+func TestCustomStrategyIsTheTestedOne(t *testing.T) {
 	t.Parallel()
 	read := func(path ...string) string {
 		text, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))

@@ -39,9 +39,9 @@ func usedUnits(info any) int64 {
 	panic("an unknown description")
 }
 
-// undone reports whether after is what a key that was in use as was tells has to
+// restored reports whether after is what a key that was in use as was tells has to
 // answer once the draw d is refunded: what it answered before.
-func (s *subject) undone(w *world, d traffik.Draw, was any, before, after traffik.Decision) bool {
+func (s *subject) restored(w *world, d traffik.Draw, was any, before, after traffik.Decision) bool {
 	if s.delays {
 		if kept, applies := s.almost(w, was, before, after); applies {
 			return kept

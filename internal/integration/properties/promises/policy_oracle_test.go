@@ -529,8 +529,8 @@ func smaller(a, b *big.Int) *big.Int {
 	return b
 }
 
-// givenBack is what c, as it was when it was last written, is after the refund d.
-func (c costed) givenBack(s traffik.Strategy, d traffik.Draw) (costed, *big.Rat) {
+// refunded is what c, as it was when it was last written, is after the refund d.
+func (c costed) refunded(s traffik.Strategy, d traffik.Draw) (costed, *big.Rat) {
 	units := c.held(s, d)
 	c = c.seen(s, d.Rate, int64(d.Now))
 	gave := least(c.level, new(big.Rat).SetInt(units))
@@ -560,7 +560,7 @@ func costOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
 		case st.charged() > 0:
 			seen = seen.charged(st.charged())
 		case st.draw.Cost < 0:
-			seen, _ = c.givenBack(st.strategy, st.draw)
+			seen, _ = c.refunded(st.strategy, st.draw)
 		case now >= c.at:
 			continue
 		}
@@ -579,7 +579,7 @@ func costOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
 	case d.Cost > 0 && a.dec.Allowed:
 		c = c.charged(d.Cost)
 	case d.Cost < 0:
-		c, a.gave = wrote.givenBack(s, d)
+		c, a.gave = wrote.refunded(s, d)
 	}
 	if left := room(c); left.Sign() > 0 {
 		a.dec.Remaining = left.Int64()

@@ -230,7 +230,7 @@ func TestPromise4DeniedDrawsChangeNothing(t *testing.T) {
 
 // What a look or a denied draw stores after a step back answers, then and
 // there, like what it replaces.
-func TestPromise4HealingChangesNoAnswer(t *testing.T) {
+func TestPromise4RepairChangesNoAnswer(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
 		w := newWorld(t, s)
 		w.trace(everything, func(d traffik.Draw) {
@@ -273,8 +273,8 @@ func TestPromise5RefundIsTheInverse(t *testing.T) {
 			for _, refund := range refunds {
 				given := decideOn(t, w.strategy, w.state, refund)
 				after := decideOn(t, w.strategy, given.next, look).dec
-				if !s.undone(w, d, was, before, after) {
-					t.Fatalf("%+v: drew and gave back %+v\nbefore %+v\nafter  %+v", w.strategy, d, before, after)
+				if !s.restored(w, d, was, before, after) {
+					t.Fatalf("%+v: drew and refunded %+v\nbefore %+v\nafter  %+v", w.strategy, d, before, after)
 				}
 			}
 		})
@@ -301,7 +301,7 @@ func TestPromise5NothingGoesBelowZero(t *testing.T) {
 	})
 }
 
-func TestPromise5WhatHasExpiredCannotBeGivenBack(t *testing.T) {
+func TestPromise5WhatHasExpiredCannotBeRefunded(t *testing.T) {
 	everySubject(t, func(t *rapid.T, s *subject) {
 		w := newWorld(t, s)
 		w.trace(features{}, func(d traffik.Draw) {
