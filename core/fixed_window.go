@@ -6,16 +6,16 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// FixedWindow counts in windows aligned to the clock: the limit is full again
-// at each multiple of the period since 1970, UTC. It is the default strategy,
-// the cheapest one, and the one whose "resets at" is easiest to explain.
+// State: the time of the last write and the count, 17 bytes. A call costs two divisions.
+// docs/design/strategies.md has the definition.
+
+// FixedWindow counts in windows aligned to the clock: the limit is full again at each
+// multiple of the period since 1970, UTC. It is the default strategy, the cheapest one,
+// and the one whose "resets at" is easiest to explain.
 //
-// A refund restores a draw until the end of its window.
-//
-// State: the time of the last write and the count, 17 bytes. A call costs two
-// divisions. Bound: the limit in each window, so up to twice the limit in a
-// period laid across a boundary; take [SlidingWindowCounter] or [TokenBucket]
-// where that is too much.
+// It admits the limit in each window, so up to twice the limit in a period that spans a
+// boundary; use [SlidingWindowCounter] or [TokenBucket] where that is too much. A refund
+// restores a draw until the end of its window.
 type FixedWindow struct{}
 
 // fixedTag marks the layout t, n.
@@ -48,8 +48,7 @@ func (FixedWindow) Describe(state []byte, d *Draw) any {
 	return windowInfo(w, d.Rate.limit, c.n)
 }
 
-// fixedCount is the state of a FixedWindow: n units, the last of them written
-// at t.
+// fixedCount is the state of a FixedWindow: n units, the last of them written at t.
 type fixedCount struct{ t, n int64 }
 
 func readFixed(state []byte) (c fixedCount) {
@@ -60,12 +59,10 @@ func readFixed(state []byte) (c fixedCount) {
 }
 
 func (c fixedCount) append(dst []byte) []byte {
-	dst = append(dst, fixedTag)
-	dst = count.AppendField(dst, c.t)
-	return count.AppendField(dst, c.n)
+	return count.AppendState(dst, fixedTag, c.t, c.n)
 }
 
-// advance returns the window that counts at now, and makes c the count in it.
+// advance returns the window that counts at now, and sets c to the count in it.
 func (c *fixedCount) advance(now, p int64) count.Window {
 	w := count.WindowAt(c.t, now, p)
 	if w.Rolled > 0 {
@@ -74,8 +71,8 @@ func (c *fixedCount) advance(now, p int64) count.Window {
 	return w
 }
 
-// draw decides on c, which becomes the next state, and reports whether that is
-// to be written.
+// draw decides on c, which becomes the next state, and reports whether that is to be
+// written.
 func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
 	limit, now, p := d.Rate.limit, int64(d.Now), d.Rate.periodMicros()
 	w := count.WindowOf(now, p)
@@ -88,7 +85,7 @@ func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
 		return admitted || w.Repaired
 	}
 	if d.Cost > 0 {
-		c.n = count.Add(c.n, min(d.Cost, MaxUnits))
+		c.n = count.Add(c.n, d.Cost)
 	} else if d.Cost < 0 && w.Refunds(now, int64(d.TakenAt)) {
 		c.n = max(0, c.n+d.Cost)
 	}
@@ -101,8 +98,8 @@ func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
 	return d.Cost != 0 || w.Repaired
 }
 
-// hit decides a draw of cost units in w, answering into the zero dec, and
-// reports whether it is admitted.
+// hit decides a draw of cost units in w, answering into the zero dec, and reports whether
+// it is admitted.
 func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) (admitted bool) {
 	at, end, left := w.At(now), time.Duration(min(w.End-now, MaxUnits))*time.Microsecond, limit-c.n
 	dec.Limit, dec.At = limit, Instant(at)
@@ -122,14 +119,14 @@ func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) 
 	return true
 }
 
-// WindowInfo describes a key counted in windows aligned to the clock.
+// WindowInfo is what [Subject.Describe] tells of a key counted by [FixedWindow].
 type WindowInfo struct {
 	// Start and End bound the window that counts now.
 	Start, End time.Time
 	// Limit is the number of units that the window admits.
 	Limit int64
-	// Used is the number of units counted in it, above Limit after a forced
-	// charge or a lowered limit.
+	// Used is the number of units counted in it, above Limit after a forced charge or a
+	// lowered limit.
 	Used int64
 }
 

@@ -2,20 +2,17 @@ package traffik
 
 import "github.com/traffik-go/traffik/core/internal/count"
 
-// GCRA spaces draws evenly: the generic cell rate algorithm lets a draw pass
-// when it comes no earlier than its theoretical arrival time, less the
-// tolerance that Burst grants. With the default Burst of 1 there is none, and
-// 100 per minute means one every 600 ms.
+// Source: ITU-T I.371 annex A; ATM Forum Traffic Management 4.0, section 4.4.2. The
+// theoretical arrival time is Now + ResetAfter. See linear.go for the algorithm.
+
+// GCRA spaces draws evenly: the generic cell rate algorithm admits a draw that comes no
+// earlier than its theoretical arrival time, less the tolerance that Burst grants. With
+// the default Burst of 1 there is no tolerance, and 100 per minute means one every 600 ms.
 //
-// A refund restores what [TokenBucket] would.
-//
-// State: 33 bytes. Bound: Burst + floor(length*limit/period) units in any
-// interval. In exact arithmetic it admits the same as a [TokenBucket] of equal
-// Burst; the theoretical arrival time is Now + ResetAfter. Source: ITU-T I.371
-// annex A; ATM Forum Traffic Management 4.0, section 4.4.2.
+// It admits the same as a [TokenBucket] of equal Burst, and a refund restores the same.
 type GCRA struct {
-	// Burst is how many units may come at once; 0 means 1. A cost above it can
-	// never be admitted: set it to at least the largest cost.
+	// Burst is how many units may come at once; 0 means 1. A cost above it is never
+	// admitted: set it to the largest cost or more.
 	Burst int64
 }
 

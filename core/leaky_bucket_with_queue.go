@@ -2,26 +2,26 @@ package traffik
 
 import "github.com/traffik-go/traffik/core/internal/count"
 
-// LeakyBucketWithQueue is a [LeakyBucket] used as a queue: it tells each
-// admitted draw, in Decision.Delay, how long to hold back until everything
-// before it has leaked away. Callers that obey start evenly spaced at the rate.
+// The queue is not stored: each draw raises the level, and the next one waits until that
+// level has leaked away. So starts come in the order of admission. See linear.go for the
+// rest of the algorithm.
+
+// LeakyBucketWithQueue is a [LeakyBucket] used as a queue: Decision.Delay tells each
+// admitted draw how long to wait until everything before it has leaked away. Callers that
+// wait so start evenly spaced at the rate, in the order of admission.
 //
-// Starts come in the order of admission without a stored queue, because each
-// draw raises the level that the next one waits for.
+// It admits what LeakyBucket admits. Callers that wait start at most the largest cost +
+// floor((length+1 µs)*limit/period) units in any interval. A Delay is at most
+// Capacity*period/limit. A request that its [Holder] can't hold that long is denied and
+// takes no turn.
 //
-// State: 33 bytes. Bound: admitted as for LeakyBucket; started, by callers that
-// obey, at most the largest cost + floor((length+1 µs)*limit/period) units in
-// any interval. A Delay is at most Capacity*period/limit.
-//
-// A request that its [Holder] can't hold until its turn is denied and takes no place.
-//
-// A refund never moves the start of another draw. It restores the units of a draw that
-// still waits for its turn and has nobody behind it, all of them at once; any other
-// refund, one of a part of a draw included, restores nothing. Neither does any at a rate
-// of more than one unit in two microseconds, which hides who is the last.
+// A refund never moves the start of another draw. It restores a draw as a whole, while
+// that draw waits and nobody waits behind it. Any other refund restores nothing: of a draw
+// that has started, of a part of a draw, and at rates of more than one unit in two
+// microseconds, where instants don't tell who is the last.
 type LeakyBucketWithQueue struct {
-	// Capacity is how many units may wait or run at once; 0 means the rate's
-	// limit. A cost above it can never be admitted.
+	// Capacity is how many units may wait or run at once; 0 means the rate's limit. A
+	// cost above it is never admitted.
 	Capacity int64
 }
 
@@ -34,19 +34,15 @@ func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, d
 	s.Read(state)
 	repaired := advanceLinear(&s, d)
 	capacity, ahead := orLimit(b.Capacity, d.Rate), s.ResetMicros(d.Rate.units)
-	var write bool
+	draw := *d
 	if d.Cost < 0 && !withdraws(&s, d) {
-		look := *d
-		look.Cost = 0
-		chargeLinear(&s, &look, capacity, &dec)
-		write = !s.Empty()
-	} else {
-		write = chargeLinear(&s, d, capacity, &dec)
+		draw.Cost = 0
 	}
+	write := chargeLinear(&s, &draw, capacity, &dec) || repaired || d.Cost < 0
 	if d.Cost > 0 && dec.Allowed {
 		dec.Delay = micros(ahead)
 	}
-	if write || repaired && !s.Empty() {
+	if write && !s.Empty() {
 		dst = s.Append(dst)
 	}
 	return dst, dec
@@ -65,8 +61,7 @@ func (b LeakyBucketWithQueue) Validate() error {
 // MaxStateBytes implements [StateSizer].
 func (LeakyBucketWithQueue) MaxStateBytes(Rate) int { return count.LinearStateBytes }
 
-// Describe implements [Describer] with a [BucketInfo], whose EmptyAt is when a
-// draw made now would start.
+// Describe implements [Describer] with a [BucketInfo].
 func (b LeakyBucketWithQueue) Describe(state []byte, d *Draw) any {
 	return describeLinear(state, d, orLimit(b.Capacity, d.Rate))
 }

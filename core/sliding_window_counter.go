@@ -6,18 +6,18 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// SlidingWindowCounter smooths [FixedWindow]: it counts the current window and,
-// of the window before, the share that a window ending now still overlaps.
+// State: the time of the last write, both counts and the period, 33 bytes. A call costs
+// three divisions. The weighting is that of Cloudflare's rate limiting, "How we built rate
+// limiting capable of scaling to millions of domains", 2017. docs/design/strategies.md has
+// the definition.
+
+// SlidingWindowCounter smooths [FixedWindow]: it counts the current window and, of the
+// window before, the share that a period ending now still overlaps.
 //
-// A refund restores a draw until the end of the window after its own.
-//
-// State: the time of the last write, both counts and the period, 33 bytes. A
-// call costs three divisions. Bound: the limit in each aligned window, and up
-// to 2*limit - ceil(limit/period in µs) in a period laid across a boundary: an
-// adversary reaches it, evenly spread traffic stays near the limit. Take
-// [SlidingWindowLog] where the limit must hold in any period. Source: the
-// weighting is that of Cloudflare's rate limiting, "How we built rate limiting
-// capable of scaling to millions of domains", 2017.
+// It admits the limit in each aligned window, and up to 2*limit - ceil(limit/period in µs)
+// in a period that spans a boundary. An adversary reaches that; evenly spread traffic
+// stays near the limit. Use [SlidingWindowLog] where the limit must hold in any period. A
+// refund restores a draw until the end of the window after its own.
 type SlidingWindowCounter struct{}
 
 // slidingTag marks the layout t, cur, prev, p.
@@ -41,7 +41,7 @@ func (SlidingWindowCounter) Decide(dst, state []byte, d *Draw) (next []byte, dec
 		dec.Allowed = false
 		dec.RetryAfter = s.retryAfter(d.Cost, limit, now)
 	case d.Cost > 0:
-		s.cur = count.Add(s.cur, min(d.Cost, MaxUnits))
+		s.cur = count.Add(s.cur, d.Cost)
 		write = true
 	case d.Cost < 0:
 		s.refund(d)
@@ -53,23 +53,28 @@ func (SlidingWindowCounter) Decide(dst, state []byte, d *Draw) (next []byte, dec
 	}
 	dec.ResetAfter = s.resetAfter(now)
 	if write {
-		dst = s.append(dst, int64(dec.At))
+		dst = count.AppendState(dst, slidingTag, int64(dec.At), s.cur, s.prev, s.p)
 	}
 	return dst, dec
 }
 
-// sliding is the counts as they are in the window w of period p.
+// sliding is the counts of the window w, of period p, and of the window before.
 type sliding struct {
 	w            count.Window
 	cur, prev, p int64
 }
 
-// read makes s what state says at d.Now.
+// read sets s to what state says at d.Now.
 func (s *sliding) read(state []byte, d *Draw) {
+	var t, was int64
 	now := int64(d.Now)
-	t, ok := s.decode(state, d.Rate.periodMicros())
-	if !ok {
+	s.p = d.Rate.periodMicros()
+	if !count.ReadState(state, slidingTag, &t, &s.cur, &s.prev, &was) || was == 0 {
 		s.cur, s.prev = 0, 0
+	} else if was != s.p {
+		s.rebase(t, was)
+	}
+	if s.cur == 0 && s.prev == 0 {
 		t = now
 	}
 	s.w = count.WindowAt(t, now, s.p)
@@ -81,23 +86,9 @@ func (s *sliding) read(state []byte, d *Draw) {
 	}
 }
 
-// decode returns when the counts were written, told in windows of the period p,
-// and false if none are left.
-func (s *sliding) decode(state []byte, p int64) (t int64, ok bool) {
-	var was int64
-	s.p = p
-	if !count.ReadState(state, slidingTag, &t, &s.cur, &s.prev, &was) || was == 0 {
-		return 0, false
-	}
-	if was != p {
-		s.rebase(t, was)
-	}
-	return t, s.cur > 0 || s.prev > 0
-}
-
-// rebase tells the counts, written at t in windows of the period p, in those of
-// s.p. All of the previous window counts as drawn in its last microsecond, the
-// latest it can have been.
+// rebase turns counts written at t in windows of the period p into counts in windows of
+// s.p. All of the previous window counts as drawn in its last microsecond, the latest that
+// it can have been.
 func (s *sliding) rebase(t, p int64) {
 	last := t - t%p - 1
 	window := t / s.p
@@ -109,17 +100,17 @@ func (s *sliding) rebase(t, p int64) {
 	}
 }
 
-// elapsed is the time since the window began; 0 when the clock stepped back to
-// before that.
+// elapsed is the time since the window began, 0 when the clock stepped back to before
+// that.
 func (s *sliding) elapsed(now int64) int64 { return max(0, now-s.w.Start) }
 
-// weighted is what the previous window still counts, rounded up.
+// weighted is the share of the previous window that still counts, rounded up.
 func (s *sliding) weighted(now int64) int64 {
 	return count.MulDivCeil(s.prev, s.p-s.elapsed(now), 0, s.p)
 }
 
-// retryAfter is the time until cost fits: within this window if the previous
-// one is in the way, else within the next, where this one is the previous.
+// retryAfter is the time until cost fits: within this window if the previous one is in
+// the way, otherwise within the next, where this one is the previous.
 func (s *sliding) retryAfter(cost, limit, now int64) time.Duration {
 	if cost > limit {
 		return Never
@@ -132,8 +123,7 @@ func (s *sliding) retryAfter(cost, limit, now int64) time.Duration {
 	return micros(s.w.End + s.p - now - early)
 }
 
-// resetAfter is the time until neither count weighs any more; one of them is
-// not 0.
+// resetAfter is the time until neither count weighs any more; one of them is not 0.
 func (s *sliding) resetAfter(now int64) time.Duration {
 	if s.cur > 0 {
 		return micros(s.w.End + s.p - now)
@@ -141,7 +131,7 @@ func (s *sliding) resetAfter(now int64) time.Duration {
 	return micros(s.w.End - now)
 }
 
-// refund takes the units of d off the count of the window in which it was drawn.
+// refund takes the units of d off the count of the window in which they were drawn.
 func (s *sliding) refund(d *Draw) {
 	takenAt := int64(d.TakenAt)
 	switch {
@@ -152,18 +142,11 @@ func (s *sliding) refund(d *Draw) {
 	}
 }
 
-func (s *sliding) append(dst []byte, t int64) []byte {
-	dst = append(dst, slidingTag)
-	dst = count.AppendField(dst, t)
-	dst = count.AppendField(dst, s.cur)
-	dst = count.AppendField(dst, s.prev)
-	return count.AppendField(dst, s.p)
-}
-
-// SlidingWindowInfo describes a key counted by [SlidingWindowCounter].
+// SlidingWindowInfo is what [Subject.Describe] tells of a key counted by
+// [SlidingWindowCounter].
 type SlidingWindowInfo struct {
-	// WindowInfo is that of the aligned window; its Used is Current and the
-	// weighted part of Previous.
+	// WindowInfo is that of the aligned window. Its Used is Current and the weighted part
+	// of Previous.
 	WindowInfo
 	// Current and Previous are the counts of the window and of the one before.
 	Current, Previous int64

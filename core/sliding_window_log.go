@@ -1,37 +1,38 @@
 package traffik
 
 import (
-	"fmt"
+	"cmp"
+	"sort"
 	"time"
 
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// SlidingWindowLog remembers when each unit was drawn and admits the limit in
-// any period, wherever it begins: the strictest strategy and the only one whose
-// state grows with the limit.
+// State: 16 bytes for each instant at which something was drawn within the last period, up
+// to MaxEntries instants, or one more once they are rounded. A call reads all of them.
+// When one entry too many would be stored, all instants are rounded up to multiples of
+// period/MaxEntries: that admits nothing more, and units come back that much later at
+// most. docs/design/strategies.md has the definition.
+
+// SlidingWindowLog remembers when each unit was drawn and admits the limit in any period,
+// wherever it begins. It is the strictest strategy and the only one whose state and cost
+// grow with the limit: 16 bytes for each instant of the last period, MaxEntries at most.
 //
-// A refund restores a draw for one period after it.
-//
-// State: 16 bytes for each instant at which something was drawn within the last
-// period, MaxEntries instants at most, or one more once they are rounded. A call
-// reads all of them. Bound: the limit in any interval shorter than a period, or of exactly
-// one period with one end left out. When an entry more than MaxEntries would be
-// stored, all instants are rounded up to multiples of period/MaxEntries: nothing
-// more is admitted, and units come back that much later at most.
+// It admits the limit in any interval shorter than a period, or of one period with one
+// end left out. A refund restores a draw for one period after it.
 type SlidingWindowLog struct {
-	// MaxEntries is the number of instants up to which each is kept to the
-	// microsecond; 0 means 8192, which makes states of at most 131,089 bytes.
+	// MaxEntries is how many instants are kept to the microsecond; 0 means 8192, which
+	// makes states of at most 131,089 bytes. Beyond it they are rounded up to multiples
+	// of period/MaxEntries.
 	MaxEntries int
 }
 
 const (
-	// logTag marks the layout of entries t, units, from the oldest on, each at
-	// an instant of its own.
+	// logTag marks the layout of entries t, units, from the oldest on, one for each
+	// instant.
 	logTag        = 'W'
 	logEntryBytes = 2 * 8
-	// defaultLogEntries keeps a state well below the 1 MiB that Memcached takes
-	// by default.
+	// defaultLogEntries keeps a state well below Memcached's default limit of 1 MiB.
 	defaultLogEntries = 8192
 	maxLogEntries     = 1 << 20
 )
@@ -42,14 +43,12 @@ func (SlidingWindowLog) ID() string { return "sliding_window_log.1" }
 // Validate returns an error wrapping [ErrConfig] unless MaxEntries is 0 to 2^20.
 func (s SlidingWindowLog) Validate() error {
 	if s.MaxEntries < 0 || s.MaxEntries > maxLogEntries {
-		return fmt.Errorf("%w: SlidingWindowLog.MaxEntries is %d; accepted is 0 (the default, %d) to %d",
-			ErrConfig, s.MaxEntries, defaultLogEntries, maxLogEntries)
+		return configError("SlidingWindowLog.MaxEntries is %d; accepted is 0 (the default, %d) to %d", s.MaxEntries, defaultLogEntries, maxLogEntries)
 	}
 	return nil
 }
 
-// MaxStateBytes implements [StateSizer]. Forced charges can fill the log
-// whatever the limit.
+// MaxStateBytes implements [StateSizer]. Forced charges can fill the log at any limit.
 func (s SlidingWindowLog) MaxStateBytes(Rate) int {
 	// Rounded instants lie in a period and up to one quantum ahead of now.
 	return 1 + (s.entries()+1)*logEntryBytes
@@ -72,7 +71,7 @@ func (s SlidingWindowLog) Decide(dst, state []byte, d *Draw) (next []byte, dec D
 		dec.Allowed = false
 		dec.RetryAfter = l.retryAfter(d.Cost, dec.Limit)
 	case d.Cost > 0:
-		l.add(l.now, min(d.Cost, MaxUnits))
+		l.add(l.now, d.Cost)
 		if l.len() > s.entries() {
 			l.round()
 			dec.At = Instant(l.rounded(l.now))
@@ -93,19 +92,19 @@ func (s SlidingWindowLog) Decide(dst, state []byte, d *Draw) (next []byte, dec D
 	return l.buf, dec
 }
 
-// entryLog is a log under work, at the end of buf.
+// entryLog is a log that is being decided on, at the end of buf.
 type entryLog struct {
 	buf   []byte
 	front int // where the entries begin in buf
 	now   int64
 	// period and quantum, the grain of rounded instants, in microseconds.
 	period, quantum int64
-	// repaired says that entries lay so far ahead of the clock that they became
-	// entries of now.
+	// repaired means that entries lay so far ahead of the clock that they became entries
+	// of now.
 	repaired bool
 }
 
-// read copies what counts at d.Now out of state behind dst.
+// read appends the part of state that counts at d.Now to dst.
 func (s SlidingWindowLog) read(dst, state []byte, d *Draw) entryLog {
 	l := entryLog{buf: append(dst, logTag), front: len(dst) + 1, now: int64(d.Now), period: d.Rate.periodMicros()}
 	l.quantum = (l.period-1)/int64(s.entries()) + 1
@@ -152,7 +151,7 @@ func (l *entryLog) len() int { return (len(l.buf) - l.front) / logEntryBytes }
 
 func (l *entryLog) entry(i int) []byte { return l.buf[l.front+i*logEntryBytes:] }
 
-// at and units are of entry i, which was checked by validLog.
+// at and units return the fields of entry i, which validLog has checked.
 func (l *entryLog) at(i int) int64 {
 	t, _ := count.ReadField(l.entry(i))
 	return t
@@ -168,7 +167,7 @@ func (l *entryLog) set(i int, t, units int64) {
 	count.PutField(l.entry(i)[8:], units)
 }
 
-// total is the number of units that count, at most 2^53.
+// total returns the number of units that count, at most 2^53.
 func (l *entryLog) total() (sum int64) {
 	for i := range l.len() {
 		sum = count.Add(sum, l.units(i))
@@ -176,8 +175,8 @@ func (l *entryLog) total() (sum int64) {
 	return sum
 }
 
-// add enters units at t. Only entries of after a step back, or rounded ones,
-// can be later than now, so that the place is near the end.
+// add enters units at t. Only entries from before a step back and rounded ones can be
+// later than now, so the index is near the end.
 func (l *entryLog) add(t, units int64) {
 	i := l.len()
 	for i > 0 && l.at(i-1) >= t {
@@ -187,20 +186,19 @@ func (l *entryLog) add(t, units int64) {
 		l.set(i, t, count.Add(l.units(i), units))
 		return
 	}
-	var none [logEntryBytes]byte
-	l.buf = append(l.buf, none[:]...)
+	l.buf = append(l.buf, make([]byte, logEntryBytes)...)
 	copy(l.entry(i+1), l.entry(i))
-	l.set(i, t, units)
+	l.set(i, t, min(units, MaxUnits))
 }
 
-// rounded is t rounded up to a multiple of the quantum.
+// rounded returns t rounded up to a multiple of the quantum.
 func (l *entryLog) rounded(t int64) int64 {
 	up := t + (l.quantum-t%l.quantum)%l.quantum
 	return min(up, MaxUnits)
 }
 
-// round rounds all instants up and merges entries that become one. Those ahead
-// of the clock become entries of now first.
+// round rounds all instants up and merges entries that become one. Those ahead of the
+// clock become entries of now first.
 func (l *entryLog) round() {
 	last := -1
 	for i := range l.len() {
@@ -215,8 +213,8 @@ func (l *entryLog) round() {
 	l.buf = l.buf[:l.front+(last+1)*logEntryBytes]
 }
 
-// refund takes units off the entry of the draw at takenAt, which may have been
-// rounded since; without such an entry nothing.
+// refund takes units off the entry of the draw at takenAt, which may have been rounded
+// since. Without such an entry it does nothing.
 func (l *entryLog) refund(takenAt, units int64) {
 	if takenAt == 0 {
 		takenAt = l.now
@@ -226,7 +224,7 @@ func (l *entryLog) refund(takenAt, units int64) {
 		takenAt = min(takenAt, l.now)
 		i = l.find(takenAt)
 	}
-	// What was never rounded may have expired, and its neighbor is not it.
+	// An entry that was never rounded may have expired; its neighbor is another draw's.
 	if i < 0 && l.now < takenAt+l.period {
 		i = l.find(l.rounded(takenAt))
 	}
@@ -241,24 +239,17 @@ func (l *entryLog) refund(takenAt, units int64) {
 	l.buf = l.buf[:len(l.buf)-logEntryBytes]
 }
 
-// find returns the place of the entry at t, or -1.
+// find returns the index of the entry at t, or -1.
 func (l *entryLog) find(t int64) int {
-	low, high := 0, l.len()
-	for low < high {
-		if mid := (low + high) / 2; l.at(mid) < t {
-			low = mid + 1
-		} else {
-			high = mid
-		}
+	i, found := sort.Find(l.len(), func(i int) int { return cmp.Compare(t, l.at(i)) })
+	if !found {
+		return -1
 	}
-	if low < l.len() && l.at(low) == t {
-		return low
-	}
-	return -1
+	return i
 }
 
-// retryAfter is when the first entry has expired whose units, with those of all
-// older ones, are in the way. The cost did not fit.
+// retryAfter is the time until the first entry has expired that, with all older ones,
+// makes room for the cost, which did not fit.
 func (l *entryLog) retryAfter(cost, limit int64) time.Duration {
 	if cost > limit {
 		return Never
@@ -272,16 +263,16 @@ func (l *entryLog) retryAfter(cost, limit int64) time.Duration {
 	return micros(l.at(i) + l.period - l.now)
 }
 
-// LogInfo describes a key counted by [SlidingWindowLog].
+// LogInfo is what [Subject.Describe] tells of a key counted by [SlidingWindowLog].
 type LogInfo struct {
 	// Limit is the number of units that any period admits.
 	Limit int64
-	// Used is the number of units drawn within the last period, above Limit
-	// after a forced charge or a lowered limit.
+	// Used is the number of units drawn within the last period, above Limit after a
+	// forced charge or a lowered limit.
 	Used int64
 	// Entries is the number of instants kept.
 	Entries int
-	// Oldest and Newest are the first and the last of them, zero without any.
+	// Oldest and Newest are the first and the last of them, zero if there is none.
 	Oldest, Newest time.Time
 }
 

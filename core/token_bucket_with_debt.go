@@ -6,20 +6,19 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// TokenBucketWithDebt is a [TokenBucket] whose tokens may go below zero, to
-// -MaxDebt: a caller may overdraw, and then waits until the refill has repaid
-// enough of it.
+// See linear.go for the algorithm: the capacity is Burst + MaxDebt.
+
+// TokenBucketWithDebt is a [TokenBucket] whose tokens may fall below zero, to -MaxDebt: a
+// caller may overdraw, and then waits until the refill has repaid enough of the debt. It
+// admits at most Burst + MaxDebt + floor(length*limit/period) units in any interval.
 //
-// A refund restores what [TokenBucket] would.
-//
-// State: 33 bytes. Bound: Burst + MaxDebt + floor(length*limit/period) units in
-// any interval. It is the linear kernel with capacity Burst + MaxDebt, which is
-// what Decision.Limit and Remaining tell; Describe tells the tokens.
+// Decision.Limit and Remaining count Burst + MaxDebt; Describe tells the tokens. A refund
+// restores what [TokenBucket] would.
 type TokenBucketWithDebt struct {
 	// Burst is the number of tokens in a full bucket; 0 means the rate's limit.
 	Burst int64
-	// MaxDebt is how far below zero the tokens may go. A cost above Burst +
-	// MaxDebt can never be admitted. 0 means no debt.
+	// MaxDebt is how far below zero the tokens may fall; 0 means no debt. A cost above
+	// Burst + MaxDebt is never admitted.
 	MaxDebt int64
 }
 
@@ -32,8 +31,8 @@ func (b TokenBucketWithDebt) Decide(dst, state []byte, d *Draw) (next []byte, de
 	return next, dec
 }
 
-// Validate returns an error wrapping [ErrConfig] unless Burst, MaxDebt and
-// their sum are 0 to 2^53.
+// Validate returns an error wrapping [ErrConfig] unless Burst, MaxDebt and their sum are
+// 0 to 2^53.
 func (b TokenBucketWithDebt) Validate() error {
 	if err := validCapacity("TokenBucketWithDebt.Burst", b.Burst); err != nil {
 		return err
@@ -50,18 +49,17 @@ func (b TokenBucketWithDebt) Validate() error {
 // MaxStateBytes implements [StateSizer].
 func (TokenBucketWithDebt) MaxStateBytes(Rate) int { return count.LinearStateBytes }
 
-// capacity stops at 2^53, which only the default Burst of an enormous rate can
-// pass.
+// capacity stops at 2^53, which only the default Burst of an enormous limit can pass.
 func (b TokenBucketWithDebt) capacity(r Rate) int64 {
 	return count.Add(orLimit(b.Burst, r), b.MaxDebt)
 }
 
-// DebtInfo describes a key counted by [TokenBucketWithDebt].
+// DebtInfo is what [Subject.Describe] tells of a key counted by [TokenBucketWithDebt].
 type DebtInfo struct {
 	// Burst and MaxDebt are the parameters in force.
 	Burst, MaxDebt int64
-	// Tokens is Burst less the units in use, rounded down: negative in debt, and
-	// below -MaxDebt after a forced charge or a lowered limit.
+	// Tokens is Burst less the units in use, rounded down: negative in debt, and below
+	// -MaxDebt after a forced charge or a lowered limit.
 	Tokens int64
 	// FullAt is when the bucket will be full again; now if it is.
 	FullAt time.Time

@@ -1,34 +1,32 @@
 package advanced
 
 import (
+	"errors"
 	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// Adaptive lowers the limit of a key that is under load and raises it again
-// when the load is gone: additive increase, multiplicative decrease, once per
-// window. Within a window the limit is constant.
+// State: the time of the last write, the count and the factor, 25 bytes. Source: Chiu and
+// Jain, "Analysis of the increase and decrease algorithms for congestion avoidance in
+// computer networks", 1989.
+
+// Adaptive lowers the limit of a key under load and raises it again when the load is gone:
+// additive increase, multiplicative decrease, once per window. Within a window the limit
+// is constant: the factor times the rate's limit, rounded down, at least 1.
 //
-// When a window ends with more than Threshold of its limit used, the factor is
-// multiplied by Reduction, but not below Floor; otherwise it grows by Recovery,
-// and so for each idle window, up to the whole. The limit is the factor of the
-// rate's limit, rounded down, at least 1.
-//
-// State: the time of the last write, the count and the factor, 25 bytes. Bound:
-// the rate's limit in each window. Source: Chiu and Jain, "Analysis of the
-// increase and decrease algorithms for congestion avoidance in computer
-// networks", 1989.
+// After a window that used more than Threshold of its limit, the factor is multiplied by
+// Reduction, but stays at Floor or more. After any other window, and for each idle one,
+// Recovery is added, up to the whole. It admits the rate's limit in each window.
 type Adaptive struct {
-	// Threshold is the part of a window's limit above which it counts as loaded;
-	// 0 means 80 percent.
+	// Threshold is the part of a window's limit above which the window counts as loaded; 0
+	// means 80 percent.
 	Threshold PPM
-	// Reduction is what is left of the factor after a loaded window; 0 means 50
+	// Reduction is the part of the factor that remains after a loaded window; 0 means 50
 	// percent.
 	Reduction PPM
-	// Recovery is added to the factor after each other window; 0 means 10
-	// percent.
+	// Recovery is added to the factor after each other window; 0 means 10 percent.
 	Recovery PPM
 	// Floor is the lowest factor, also of keys that were lowered under another Floor; 0
 	// means 10 percent.
@@ -44,31 +42,19 @@ func (Adaptive) ID() string { return "adaptive.1" }
 // MaxStateBytes implements [traffik.StateSizer].
 func (Adaptive) MaxStateBytes(traffik.Rate) int { return 1 + 3*8 }
 
-// Validate returns an error wrapping [traffik.ErrConfig] for a parameter above
-// the whole or below 0.
+// Validate returns an error wrapping [traffik.ErrConfig] unless each parameter is 0 to the
+// whole.
 func (s Adaptive) Validate() error {
-	for _, p := range []struct {
-		field string
-		value PPM
-	}{
-		{"Adaptive.Threshold", s.Threshold},
-		{"Adaptive.Reduction", s.Reduction},
-		{"Adaptive.Recovery", s.Recovery},
-		{"Adaptive.Floor", s.Floor},
-	} {
-		if err := p.value.check(p.field); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(s.Threshold.check("Adaptive.Threshold"), s.Reduction.check("Adaptive.Reduction"),
+		s.Recovery.check("Adaptive.Recovery"), s.Floor.check("Adaptive.Floor"))
 }
 
 func (s Adaptive) withDefaults() Adaptive {
 	return Adaptive{
-		Threshold: s.Threshold.orElse(Percent(80)),
-		Reduction: s.Reduction.orElse(Percent(50)),
-		Recovery:  s.Recovery.orElse(Percent(10)),
-		Floor:     s.Floor.orElse(Percent(10)),
+		Threshold: orElse(s.Threshold, Percent(80)),
+		Reduction: orElse(s.Reduction, Percent(50)),
+		Recovery:  orElse(s.Recovery, Percent(10)),
+		Floor:     orElse(s.Floor, Percent(10)),
 	}
 }
 
@@ -76,32 +62,16 @@ func (s Adaptive) withDefaults() Adaptive {
 func (s Adaptive) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
 	s = s.withDefaults()
 	l := s.read(state, d)
-	limit := scaled(d.Rate, l.factor)
-	dec = traffik.Decision{Allowed: true, Limit: limit, At: traffik.Instant(l.At(int64(d.Now)))}
-	write := l.Repaired
-	switch {
-	case d.Cost > 0 && !d.Force && d.Cost > limit-l.n:
-		dec.Allowed = false
+	write := l.draw(d, scaled(d.Rate, l.factor), &dec)
+	if !dec.Allowed {
 		dec.RetryAfter = s.retryAfter(&l, d)
-	case d.Cost > 0:
-		l.n = added(l.n, d.Cost)
-		write = true
-	case d.Cost < 0:
-		if refunds(l.Window, d) {
-			l.n = max(0, l.n+d.Cost)
-		}
-		write = true
 	}
-	dec.Remaining = max(0, limit-l.n)
 	if l.n == 0 && l.factor == Whole {
 		return dst, dec
 	}
 	dec.ResetAfter = s.resetAfter(&l, d)
 	if write {
-		dst = append(dst, adaptiveTag)
-		dst = count.AppendField(dst, int64(dec.At))
-		dst = count.AppendField(dst, l.n)
-		dst = count.AppendField(dst, int64(l.factor))
+		dst = count.AppendState(dst, adaptiveTag, int64(dec.At), l.n, int64(l.factor))
 	}
 	return dst, dec
 }
@@ -116,7 +86,7 @@ func (s Adaptive) read(state []byte, d *traffik.Draw) (l load) {
 	var t, factor int64
 	now, p := int64(d.Now), periodMicros(d.Rate)
 	ok := count.ReadState(state, adaptiveTag, &t, &l.n, &factor) && factor <= int64(Whole)
-	l.factor = max(s.Floor, PPM(factor)) // which may have been written under a lower one
+	l.factor = max(s.Floor, PPM(factor)) // it may have been written under a lower Floor
 	if !ok || l.n == 0 && l.factor == Whole {
 		return load{windowCount{Window: count.WindowAt(now, now, p)}, Whole}
 	}
@@ -129,7 +99,7 @@ func (s Adaptive) read(state []byte, d *traffik.Draw) (l load) {
 	return l
 }
 
-// next is the factor of the window after one that ended with n units used.
+// next returns the factor of the window after one that used n units.
 func (s Adaptive) next(n int64, factor PPM, r traffik.Rate) PPM {
 	if n > s.Threshold.of(scaled(r, factor)) {
 		return max(s.Floor, PPM(s.Reduction.of(int64(factor))))
@@ -137,7 +107,7 @@ func (s Adaptive) next(n int64, factor PPM, r traffik.Rate) PPM {
 	return min(Whole, factor+s.Recovery)
 }
 
-// recovered is what so many idle windows add, at most missing.
+// recovered returns what the number of idle windows adds to the factor, at most missing.
 func (s Adaptive) recovered(windows int64, missing PPM) PPM {
 	if windows >= s.windowsFor(missing) {
 		return missing
@@ -145,13 +115,13 @@ func (s Adaptive) recovered(windows int64, missing PPM) PPM {
 	return PPM(windows) * s.Recovery
 }
 
-// windowsFor is the number of idle windows that raise the factor by missing.
+// windowsFor returns the number of idle windows that raise the factor by missing.
 func (s Adaptive) windowsFor(missing PPM) int64 {
 	return int64((missing + s.Recovery - 1) / s.Recovery)
 }
 
-// retryAfter is the time until a window's limit, counting on none being used
-// until then, is enough for the cost.
+// retryAfter is the time until a window's limit is enough for the cost, if nothing is used
+// until then.
 func (s Adaptive) retryAfter(l *load, d *traffik.Draw) time.Duration {
 	if d.Cost > d.Rate.Limit() {
 		return traffik.Never
@@ -169,17 +139,17 @@ func (s Adaptive) resetAfter(l *load, d *traffik.Draw) time.Duration {
 	return s.after(s.windowsFor(Whole-s.next(l.n, l.factor, d.Rate)), l, d)
 }
 
-// after is the time until the window ends and so many more.
+// after is the time until this window has ended and as many more.
 func (s Adaptive) after(windows int64, l *load, d *traffik.Draw) time.Duration {
 	us, _ := count.MulDivMod(windows, periodMicros(d.Rate), l.End-int64(d.Now), 1)
 	return micros(us)
 }
 
-// AdaptiveInfo describes a key counted by [Adaptive].
+// AdaptiveInfo is what Describe tells of a key counted by [Adaptive].
 type AdaptiveInfo struct {
 	// WindowInfo is that of the window; its Limit is the adapted one.
 	traffik.WindowInfo
-	// Factor is the part of the rate's limit that the window has.
+	// Factor is the window's part of the rate's limit.
 	Factor PPM
 }
 

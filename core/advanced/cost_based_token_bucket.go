@@ -8,19 +8,19 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// CostBasedTokenBucket is a [traffik.TokenBucket] that refills more slowly while
-// recent draws are expensive: at one part in the mean cost of the last Window
-// draws, never below Floor. Cheap draws refill at the full rate again, and so
-// does a bucket that has become full, which forgets its history.
+// The linear kernel on a slowed clock. State: 41 bytes and 8 for each remembered draw.
+
+// CostBasedTokenBucket is a [traffik.TokenBucket] that refills more slowly while recent
+// draws are expensive: at the rate divided by the mean cost of the last Window draws, but
+// at Floor or faster. Cheap draws bring the full rate back, and so does a full bucket,
+// which forgets its history. It admits at most Burst + floor(length*limit/period) units in
+// any interval.
 //
-// A refund restores what its draw still holds, as far as that is certain: once others
-// have drawn, the draw may have leaked at any speed from Floor to the full rate since.
-//
-// State: 41 bytes and 8 for each remembered draw. Bound: Burst +
-// floor(length*limit/period) units in any interval, as for TokenBucket.
+// A refund restores what its draw is sure to hold still: once others have drawn, the draw
+// may have leaked at any speed from Floor to the full rate since.
 type CostBasedTokenBucket struct {
-	// Burst is the capacity of the bucket in units; 0 means the rate's limit. A
-	// cost above it can never be admitted.
+	// Burst is the capacity of the bucket in units; 0 means the rate's limit. A cost above
+	// it is never admitted.
 	Burst int64
 	// Window is the number of draws whose mean cost counts, 1 to 1024; 0 means 16.
 	Window int
@@ -29,8 +29,8 @@ type CostBasedTokenBucket struct {
 }
 
 const (
-	// costTag marks the layout t, n, r, p of the linear kernel, s and then the
-	// costs, from the oldest on.
+	// costTag marks the layout t, n, r, p of the linear kernel, s, and then the costs from
+	// the oldest on.
 	costTag = 'C'
 	// costFront is the length of what comes before the costs.
 	costFront     = 1 + 5*8
@@ -46,11 +46,11 @@ func (CostBasedTokenBucket) ID() string { return "cost_based_token_bucket.1" }
 // MaxStateBytes implements [traffik.StateSizer].
 func (s CostBasedTokenBucket) MaxStateBytes(traffik.Rate) int { return costFront + 8*s.window() }
 
-// Validate returns an error wrapping [traffik.ErrConfig] unless Burst is 0 to
-// 2^53, Window 0 to 1024 and Floor at most the whole.
+// Validate returns an error wrapping [traffik.ErrConfig] unless Burst is 0 to 2^53, Window 0
+// to 1024 and Floor 0 to the whole.
 func (s CostBasedTokenBucket) Validate() error {
-	if s.Burst < 0 || s.Burst > traffik.MaxUnits {
-		return fmt.Errorf("%w: CostBasedTokenBucket.Burst is %d; accepted is 0 (the rate's limit) to 2^53", traffik.ErrConfig, s.Burst)
+	if err := checkUnits("CostBasedTokenBucket.Burst", s.Burst); err != nil {
+		return err
 	}
 	if s.Window < 0 || s.Window > maxWindow {
 		return fmt.Errorf("%w: CostBasedTokenBucket.Window is %d; accepted is 0 (the default, %d) to %d",
@@ -59,22 +59,12 @@ func (s CostBasedTokenBucket) Validate() error {
 	return s.Floor.check("CostBasedTokenBucket.Floor")
 }
 
-func (s CostBasedTokenBucket) window() int {
-	if s.Window == 0 {
-		return defaultWindow
-	}
-	return s.Window
-}
+func (s CostBasedTokenBucket) window() int { return orElse(s.Window, defaultWindow) }
 
 // floor is the slowest refill.
-func (s CostBasedTokenBucket) floor() PPM { return s.Floor.orElse(Percent(10)) }
+func (s CostBasedTokenBucket) floor() PPM { return orElse(s.Floor, Percent(10)) }
 
-func (s CostBasedTokenBucket) capacity(r traffik.Rate) int64 {
-	if s.Burst == 0 {
-		return r.Limit()
-	}
-	return s.Burst
-}
+func (s CostBasedTokenBucket) capacity(r traffik.Rate) int64 { return orElse(s.Burst, r.Limit()) }
 
 // Decide implements [traffik.Strategy].
 func (s CostBasedTokenBucket) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
@@ -117,13 +107,12 @@ type slowed struct {
 	level    count.Linear
 	l        int64 // units per level.P microseconds
 	mu       PPM
-	part     int64 // what the slow clock has shown of its next microsecond, ppm
+	part     int64 // of the slow clock's next microsecond that has passed, in ppm
 	wrote    int64 // when the state was written, at most now
 	repaired bool
 }
 
-// read makes the kernel and, behind the front of its buffer, the costs what
-// state says at d.Now.
+// read returns the kernel as state says at d.Now and fills costs.
 func (s CostBasedTokenBucket) read(state []byte, d *traffik.Draw, costs *costHistory) (k slowed) {
 	now := int64(d.Now)
 	l, p := d.Rate.Fraction()
@@ -137,7 +126,7 @@ func (s CostBasedTokenBucket) read(state []byte, d *traffik.Draw, costs *costHis
 		return k
 	}
 	k.wrote = k.level.T
-	// The kernel counts time of the slow clock from here on.
+	// From here on the kernel counts time of the slow clock.
 	shown, part := count.MulDivMod(now-k.level.T, int64(k.mu), k.part, int64(Whole))
 	k.level.T, k.part = 0, part
 	k.level.Leak(shown, l)
@@ -150,8 +139,7 @@ func (s CostBasedTokenBucket) read(state []byte, d *traffik.Draw, costs *costHis
 	return k
 }
 
-// decode reads all but the costs. The level is the linear kernel's, read by it
-// from a state of its own.
+// decode reads all but the costs. The kernel reads its part from a copy with its tag.
 func (k *slowed) decode(state []byte, p int64) bool {
 	if len(state) < costFront || state[0] != costTag {
 		return false
@@ -173,19 +161,19 @@ func (k *slowed) write(state []byte) {
 	count.PutField(state[costFront-8:], k.part)
 }
 
-// real is how long it takes until the slow clock has shown us microseconds.
+// real returns how long the slow clock takes for us microseconds.
 func (k *slowed) real(us int64) time.Duration {
 	return micros(count.MulDivCeil(us-1, int64(Whole), int64(Whole)-k.part, int64(k.mu)))
 }
 
-// held is how many of the units that d refunds its draw is sure to hold, which was made
-// at any speed from slowest on.
+// held returns how many of the units that d refunds its draw is sure to hold, if the
+// speed was slowest or more.
 //
-// If nobody has drawn since, the state tells: the draw was the last, so all that is left
-// is left of it first. Otherwise, when R is the time from draw to FreeAt, the level was
-// above (R-1)*slowest of slow time, and it was at least the units. What leaked since is
-// at most all of the time until the last write, and the present speed's part of the
-// time since then.
+// If nobody has drawn since, the state tells: units leak in the order in which they were
+// drawn, so what is left is the last draw's first. Otherwise, with R the time from the
+// draw to FreeAt, the level after the draw took more than (R-1)*slowest of slow time, and
+// it was at least the units. Since then no more has leaked than all of the time up to the
+// last write and the present speed's part of the time after it.
 func (k *slowed) held(d *traffik.Draw, slowest PPM) int64 {
 	now, takenAt, freeAt, units := int64(d.Now), int64(d.TakenAt), int64(d.FreeAt), -d.Cost
 	known := freeAt > 0 && freeAt < count.MaxUnits
@@ -210,7 +198,7 @@ func (k *slowed) held(d *traffik.Draw, slowest PPM) int64 {
 	return min(units, left)
 }
 
-// speed is one part in the mean of the costs.
+// speed returns one part in the mean of the costs, floor at least.
 func (s CostBasedTokenBucket) speed(costs *costHistory) PPM {
 	n, sum := int64(costs.len()), costs.sum()
 	if n == 0 {
@@ -226,8 +214,8 @@ type costHistory struct {
 	front int // where the costs begin in buf
 }
 
-// decode reads the newest costs, window of them at most, from the end of a
-// state, and reports whether all are costs.
+// decode reads the newest costs, at most window of them, from the end of a state, and
+// reports whether all are costs.
 func (c *costHistory) decode(costs []byte, window int) bool {
 	if len(costs)%8 != 0 {
 		return false
@@ -271,8 +259,8 @@ func (c *costHistory) record(cost int64, window int) {
 	c.buf = count.AppendField(c.buf, min(cost, maxRecorded))
 }
 
-// shrink takes what was refunded off the newest costs. One recorded as the
-// largest stands for any more than that, and takes all the rest with it.
+// shrink takes what was refunded off the newest costs. A cost recorded as the largest may
+// have been larger, so it absorbs the rest.
 func (c *costHistory) shrink(granted int64) {
 	for i := c.len() - 1; i >= 0 && granted > 0; i-- {
 		cost := c.cost(i)
@@ -287,9 +275,9 @@ func (c *costHistory) shrink(granted int64) {
 	}
 }
 
-// CostInfo describes a key counted by [CostBasedTokenBucket].
+// CostInfo is what Describe tells of a key counted by [CostBasedTokenBucket].
 type CostInfo struct {
-	// BucketInfo is that of the bucket; EmptyAt counts on the present Refill.
+	// BucketInfo is that of the bucket; EmptyAt assumes the present Refill.
 	traffik.BucketInfo
 	// Refill is the speed of the refill, as a part of the rate.
 	Refill PPM

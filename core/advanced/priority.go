@@ -15,20 +15,18 @@ const (
 	Critical = "CRITICAL"
 )
 
-// Priority shares one limit among four classes, [Low], [Normal], [High] and
-// [Critical]: a class may use what lies below its ceiling, a growing share of
-// the limit, together with the classes below it. A flood of one class leaves to
-// the classes above it at least the limit less its ceiling, and the sum never
-// passes the limit.
+// State: the time of the last write and a count per class, 41 bytes.
+
+// Priority shares one limit among four classes, [Low], [Normal], [High] and [Critical]. A
+// class, together with the classes below it, may use up to its ceiling, a share of the
+// limit. So a flood of one class leaves to the classes above it at least the limit less
+// its ceiling, and all together admit the limit in each window.
 //
-// A class that is none of the four, the empty one included, is Normal. A limit
-// of 1 has no reserve: every ceiling is at least 1.
-//
-// State: the time of the last write and a count per class, 41 bytes. Bound: the
-// ceiling of a class and those below it, and the limit for all, in each window.
+// A class that is none of the four, the empty one included, is Normal. A limit of 1 has no
+// reserve: every ceiling is at least 1.
 type Priority struct {
-	// Low, Normal and High are the classes' shares of the limit, rounded down to
-	// units; that of Critical is the whole. 0 means 50, 75 and 90 percent.
+	// Low, Normal and High are the shares of the limit that make the ceilings, rounded
+	// down; Critical has the whole. 0 means 50, 75 and 90 percent.
 	Low, Normal, High PPM
 }
 
@@ -44,8 +42,8 @@ func (Priority) ID() string { return "priority.1" }
 // MaxStateBytes implements [traffik.StateSizer].
 func (Priority) MaxStateBytes(traffik.Rate) int { return 1 + (1+levels)*8 }
 
-// Validate returns an error wrapping [traffik.ErrConfig] unless the shares, the
-// defaults included, grow up to the whole.
+// Validate returns an error wrapping [traffik.ErrConfig] unless the shares, defaults
+// included, grow up to the whole.
 func (s Priority) Validate() error {
 	shares := s.shares()
 	for i, field := range []string{"Priority.Low", "Priority.Normal", "Priority.High"} {
@@ -61,7 +59,7 @@ func (s Priority) Validate() error {
 }
 
 func (s Priority) shares() [levels]PPM {
-	return [levels]PPM{s.Low.orElse(Percent(50)), s.Normal.orElse(Percent(75)), s.High.orElse(Percent(90)), Whole}
+	return [levels]PPM{orElse(s.Low, Percent(50)), orElse(s.Normal, Percent(75)), orElse(s.High, Percent(90)), Whole}
 }
 
 func levelOf(class string) int {
@@ -82,36 +80,18 @@ func (Priority) Classes() []string { return []string{Low, Normal, High, Critical
 // Decide implements [traffik.Strategy].
 func (s Priority) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
 	c, level, ceilings := readLevels(state, d), levelOf(d.Class), s.ceilings(d.Rate)
-	dec = traffik.Decision{Allowed: true, Limit: ceilings[level], At: traffik.Instant(c.At(int64(d.Now)))}
-	end := micros(c.End - int64(d.Now))
-	write := c.Repaired
-	switch {
-	case d.Cost > 0 && !d.Force && d.Cost > c.room(level, &ceilings):
-		dec.Allowed = false
-		dec.RetryAfter = end
-		if d.Cost > dec.Limit {
-			dec.RetryAfter = traffik.Never
-		}
-	case d.Cost > 0:
-		c.n[level] = added(c.n[level], d.Cost)
-		write = true
-	case d.Cost < 0:
-		if refunds(c.Window, d) {
-			c.n[level] = max(0, c.n[level]+d.Cost)
-		}
-		write = true
+	one := windowCount{c.Window, c.n[level]}
+	write := one.draw(d, one.n+c.room(level, &ceilings), &dec)
+	c.n[level], dec.Limit = one.n, ceilings[level]
+	if !dec.Allowed && d.Cost > dec.Limit {
+		dec.RetryAfter = traffik.Never
 	}
-	dec.Remaining = max(0, c.room(level, &ceilings))
 	if c.n == [levels]int64{} {
 		return dst, dec
 	}
-	dec.ResetAfter = end
+	dec.ResetAfter = one.untilEnd(d)
 	if write {
-		dst = append(dst, priorityTag)
-		dst = count.AppendField(dst, int64(dec.At))
-		for _, n := range c.n {
-			dst = count.AppendField(dst, n)
-		}
+		dst = count.AppendState(dst, priorityTag, int64(dec.At), c.n[0], c.n[1], c.n[2], c.n[3])
 	}
 	return dst, dec
 }
@@ -141,8 +121,8 @@ func readLevels(state []byte, d *traffik.Draw) (c levelCount) {
 	return c
 }
 
-// room is how much level may still draw: no ceiling at or above it is passed by
-// the sum of all classes below that ceiling. It is negative when one is.
+// room returns how much level may still draw before the sum of the classes up to some
+// ceiling at or above it passes that ceiling. It is negative when one is passed.
 func (c *levelCount) room(level int, ceilings *[levels]int64) int64 {
 	var sum int64 // at most 2^55
 	room := int64(count.MaxUnits)
@@ -155,18 +135,17 @@ func (c *levelCount) room(level int, ceilings *[levels]int64) int64 {
 	return room
 }
 
-// PriorityInfo describes a key counted by [Priority].
+// PriorityInfo is what Describe tells of a key counted by [Priority].
 type PriorityInfo struct {
-	// WindowInfo is that of the window; Limit and Used are those of all classes
-	// together.
+	// WindowInfo is that of the window; Limit and Used are those of all classes together.
 	traffik.WindowInfo
-	// Low, Normal, High and Critical tell of each class.
+	// Low, Normal, High and Critical are the classes.
 	Low, Normal, High, Critical LevelInfo
 }
 
 // LevelInfo describes one class of a key.
 type LevelInfo struct {
-	// Ceiling is what the class and those below it may use.
+	// Ceiling is what the class and those below it may use together.
 	Ceiling int64
 	// Used is what the class has used.
 	Used int64

@@ -8,18 +8,16 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Tiered multiplies the limit by the caller's tier, the class of the draw, and
-// counts like [traffik.FixedWindow]. A key has one count whatever its tier, so
-// that changing the tier neither forgets what was used nor hands out more than
-// the new limit.
-//
-// State: 17 bytes. Bound: the tier's limit in each window.
+// Tiered multiplies the limit by the caller's tier, the class of the draw, and counts like
+// [traffik.FixedWindow]. A key has one count whatever its tier, so changing the tier neither
+// forgets what was used nor admits more than the new limit. It admits the tier's limit in
+// each window.
 type Tiered struct {
-	// Tiers are the multipliers by name, each 1 ppm or more. A tier's limit is
-	// rounded down, and at least 1.
+	// Tiers are the multipliers by name, each 1 ppm or more. A tier's limit is rounded
+	// down and at least 1.
 	Tiers map[string]PPM
-	// Default names the tier of unknown and empty classes. Unless Tiers has it,
-	// they get the rate as it is.
+	// Default names the tier of unknown and empty classes. Unless Tiers has it, they get
+	// the rate unchanged.
 	Default string
 }
 
@@ -51,7 +49,7 @@ func (s Tiered) limit(d *traffik.Draw) int64 {
 	return scaled(d.Rate, multiplier)
 }
 
-// tierOf is the tier that a class gets, "" for the rate as it is.
+// tierOf returns the tier of a class, "" for the rate unchanged.
 func (s Tiered) tierOf(class string) (name string, multiplier PPM) {
 	if multiplier, ok := s.Tiers[class]; ok {
 		return class, multiplier
@@ -62,8 +60,8 @@ func (s Tiered) tierOf(class string) (name string, multiplier PPM) {
 	return "", Whole
 }
 
-// Validate returns an error wrapping [traffik.ErrConfig] for a multiplier below
-// 1 ppm or above 2^53 ppm, and for a Default that Tiers lacks.
+// Validate returns an error wrapping [traffik.ErrConfig] for a multiplier below 1 ppm or
+// above 2^53 ppm, and for a Default that Tiers lacks.
 func (s Tiered) Validate() error {
 	for name, multiplier := range s.Tiers {
 		if multiplier < 1 || multiplier > traffik.MaxUnits {
@@ -76,19 +74,17 @@ func (s Tiered) Validate() error {
 	return nil
 }
 
-// TierInfo describes a key counted by [Tiered].
+// TierInfo is what Describe tells of a key counted by [Tiered].
 type TierInfo struct {
 	// WindowInfo is that of the window; its Limit is the tier's.
 	traffik.WindowInfo
-	// Tier is the one that applied: that of the draw's class, the default one, or
-	// "" for the rate as it is.
+	// Tier is the one that applied, "" for the rate unchanged.
 	Tier string
 	// Multiplier is the tier's.
 	Multiplier PPM
 }
 
-// Describe implements [traffik.Describer] with a [TierInfo] for the class of the
-// draw.
+// Describe implements [traffik.Describer] with a [TierInfo].
 func (s Tiered) Describe(state []byte, d *traffik.Draw) any {
 	c := readCount(state, tieredTag, d)
 	tier, multiplier := s.tierOf(d.Class)

@@ -7,36 +7,36 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// TimeOfDay multiplies the limit by a factor that depends on the local hour and
-// counts like [traffik.FixedWindow]. Hours are those that the clock on the wall
-// shows, on the days of a change to or from summer time too.
+// A call looks the local hour up; a denied one also looks for the next hour with room.
+
+// TimeOfDay multiplies the limit by a factor that depends on the local hour and counts like
+// [traffik.FixedWindow]. Hours are those on the wall clock, also on the days when summer time
+// begins or ends.
 //
-// A window that reaches across a change of the factor has one count, judged by
-// the limit of the instant. State: 17 bytes. A call looks the local hour up; a
-// denied one also looks for the next hour with room. Bound: the largest factor's
-// limit in each window. RetryAfter may be later than ResetAfter.
+// A window that spans a change of the factor has one count and the limit of the instant. It
+// admits the largest factor's limit in each window. RetryAfter may be later than ResetAfter.
 type TimeOfDay struct {
-	// Location is where the hours are counted; nil means UTC.
+	// Location is the time zone of the hours; nil means UTC.
 	Location *time.Location
 	// Hours are the factors; together they cover each hour of the day once.
 	Hours []Hours
 }
 
-// Hours is a factor for the local hours From until To, without To: 22 until 6
-// reaches over midnight, and equal ones are the whole day.
+// Hours is a factor for the local hours from From up to but not including To. 22 to 6 spans
+// midnight; equal hours mean the whole day.
 type Hours struct {
 	// From is 0 to 23; To is 0 to 24.
 	From, To int
-	// Factor multiplies the limit, 1 ppm or more. The product is rounded down, and
-	// at least 1.
+	// Factor multiplies the limit, 1 ppm or more. The product is rounded down and at least
+	// 1.
 	Factor PPM
 }
 
 // timeOfDayTag marks the layout t, n.
 const timeOfDayTag = 'D'
 
-// lookAhead is how far edges are looked for: two days and an hour see each hour
-// of the day, also one that a change to summer time leaves out once.
+// lookAhead is how far edges are looked for. Two days and an hour contain each hour of the
+// day, also one that the change to summer time leaves out once.
 const lookAhead = 49 * int64(time.Hour/time.Microsecond)
 
 // ID implements [traffik.Strategy].
@@ -55,8 +55,8 @@ func (s TimeOfDay) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec 
 	return next, dec
 }
 
-// retryAfter is the time until the cost fits beside the count of this window,
-// or, after its end, alone.
+// retryAfter is the time until the cost fits beside the count of this window or, after the
+// window's end, alone.
 func (s TimeOfDay) retryAfter(c *windowCount, d *traffik.Draw) time.Duration {
 	if d.Cost > s.largest(d.Rate) {
 		return traffik.Never
@@ -72,8 +72,8 @@ func (s TimeOfDay) retryAfter(c *windowCount, d *traffik.Draw) time.Duration {
 	return micros(at - now)
 }
 
-// edgeWithRoom returns the first edge after from and before until at which the
-// cost fits beside n used units, or until.
+// edgeWithRoom returns the first edge after from and before until at which the cost fits
+// beside n used units, or until.
 func (s TimeOfDay) edgeWithRoom(from, until, n int64, d *traffik.Draw) (at int64, ok bool) {
 	for at = s.edgeAfter(from); at < until; at = s.edgeAfter(at) {
 		if d.Cost <= s.limitAt(at, d.Rate)-n {
@@ -83,14 +83,14 @@ func (s TimeOfDay) edgeWithRoom(from, until, n int64, d *traffik.Draw) (at int64
 	return until, false
 }
 
-// edgeAfter is the next instant after t at which the local hour may change: a
-// full hour, or a change of the zone's offset.
+// edgeAfter returns the next instant after t at which the local hour may change: a full
+// hour, or a change of the zone's offset.
 func (s TimeOfDay) edgeAfter(t int64) int64 {
 	local := s.local(t)
 	sinceHour := time.Duration(local.Minute())*time.Minute + time.Duration(local.Second())*time.Second + time.Duration(local.Nanosecond())
 	edge := t + (time.Hour - sinceHour).Microseconds()
-	// On the last day of a leap year ZoneBounds ends a zone that follows a yearly rule
-	// a day early: before t, from where nobody would ever get to the next edge.
+	// On the last day of a leap year ZoneBounds ends a zone that follows a yearly rule a
+	// day early, before t. Taking that end would loop for ever.
 	if _, end := local.ZoneBounds(); !end.IsZero() && end.UnixMicro() > t {
 		edge = min(edge, end.UnixMicro())
 	}
@@ -108,7 +108,7 @@ func (s TimeOfDay) limitAt(t int64, r traffik.Rate) int64 {
 	return scaled(r, s.hoursAt(t).Factor)
 }
 
-// hoursAt is the entry for the local hour at t, the whole day if there is none.
+// hoursAt returns the entry for the local hour at t, the whole day if there is none.
 func (s TimeOfDay) hoursAt(t int64) Hours {
 	hour := s.local(t).Hour()
 	for _, h := range s.Hours {
@@ -136,8 +136,8 @@ func (h Hours) holds(hour int) bool {
 	return hour >= h.From || hour < h.To
 }
 
-// Validate returns an error wrapping [traffik.ErrConfig] for an hour or a factor
-// out of range and unless Hours cover each hour of the day once.
+// Validate returns an error wrapping [traffik.ErrConfig] for an hour or a factor out of
+// range, and unless Hours cover each hour of the day once.
 func (s TimeOfDay) Validate() error {
 	for _, h := range s.Hours {
 		if h.From < 0 || h.From > 23 || h.To < 0 || h.To > 24 {
@@ -162,7 +162,7 @@ func (s TimeOfDay) Validate() error {
 	return nil
 }
 
-// HoursInfo describes a key counted by [TimeOfDay].
+// HoursInfo is what Describe tells of a key counted by [TimeOfDay].
 type HoursInfo struct {
 	// WindowInfo is that of the window; its Limit is that of the instant.
 	traffik.WindowInfo

@@ -17,15 +17,8 @@ func periodMicros(r traffik.Rate) int64 { return r.Period().Microseconds() }
 // scaled is the rate's limit times p, at least 1.
 func scaled(r traffik.Rate, p PPM) int64 { return max(1, p.of(r.Limit())) }
 
-// added is n plus the cost of an admitted draw, at most 2^53.
-func added(n, cost int64) int64 { return count.Add(n, min(cost, count.MaxUnits)) }
-
-// refunds reports whether refund d takes units off the counts of w.
-func refunds(w count.Window, d *traffik.Draw) bool {
-	return w.Refunds(int64(d.Now), int64(d.TakenAt))
-}
-
-// windowCount is one count per window, the state t, n of several strategies.
+// windowCount is a count in a window, with which all strategies but CostBasedTokenBucket
+// admit and refund. Alone it is the state t, n of Tiered and TimeOfDay.
 type windowCount struct {
 	count.Window
 	n int64
@@ -47,34 +40,41 @@ func readCount(state []byte, tag byte, d *traffik.Draw) (c windowCount) {
 	return c
 }
 
-// decide decides d under limit, of which the count may be above. A denied draw
-// is to try again when the window ends.
-func (c *windowCount) decide(dst []byte, tag byte, d *traffik.Draw, limit int64) (next []byte, dec traffik.Decision) {
-	dec = traffik.Decision{Allowed: true, Limit: limit, At: traffik.Instant(c.At(int64(d.Now)))}
-	end := micros(c.End - int64(d.Now))
-	write := c.Repaired
+// untilEnd is the time until the window ends.
+func (c *windowCount) untilEnd(d *traffik.Draw) time.Duration { return micros(c.End - int64(d.Now)) }
+
+// draw decides d under limit, which the count may have passed, and reports whether the
+// state is to be written. A denied draw is told to retry when the window ends, and
+// ResetAfter is the caller's to fill in.
+func (c *windowCount) draw(d *traffik.Draw, limit int64, dec *traffik.Decision) (write bool) {
+	*dec = traffik.Decision{Allowed: true, Limit: limit, At: traffik.Instant(c.At(int64(d.Now)))}
+	write = c.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > limit-c.n:
 		dec.Allowed = false
-		dec.RetryAfter = end
+		dec.RetryAfter = c.untilEnd(d)
 	case d.Cost > 0:
-		c.n = added(c.n, d.Cost)
+		c.n = count.Add(c.n, d.Cost)
 		write = true
 	case d.Cost < 0:
-		if refunds(c.Window, d) {
+		if c.Refunds(int64(d.Now), int64(d.TakenAt)) {
 			c.n = max(0, c.n+d.Cost)
 		}
 		write = true
 	}
 	dec.Remaining = max(0, limit-c.n)
+	return write
+}
+
+// decide is Decide of a strategy whose state is c.
+func (c *windowCount) decide(dst []byte, tag byte, d *traffik.Draw, limit int64) (next []byte, dec traffik.Decision) {
+	write := c.draw(d, limit, &dec)
 	if c.n == 0 {
 		return dst, dec
 	}
-	dec.ResetAfter = end
+	dec.ResetAfter = c.untilEnd(d)
 	if write {
-		dst = append(dst, tag)
-		dst = count.AppendField(dst, int64(dec.At))
-		dst = count.AppendField(dst, c.n)
+		dst = count.AppendState(dst, tag, int64(dec.At), c.n)
 	}
 	return dst, dec
 }

@@ -2,19 +2,18 @@ package count
 
 import "math/bits"
 
-// Linear is the kernel that counts for TokenBucket, GCRA and the leaky buckets:
-// units in use leak away at a constant rate, and a draw is admitted if it fits
-// under the capacity on top of what is still in use.
+// Linear is the kernel of TokenBucket, TokenBucketWithDebt, GCRA and the leaky buckets:
+// units in use leak away at a constant rate, and a draw is admitted if it fits under the
+// capacity b on top of them.
 //
-// The idea is the virtual scheduling of ITU-T I.371 and ATM Forum TM 4.0
-// (GCRA) with the theoretical arrival time kept as an instant and a level, so
-// that nothing is ever rounded: a float64 arrival time in microseconds since
-// 1970 has a grain of a quarter microsecond and admits a third too much at
-// 3,000,000 a second.
+// The idea is the virtual scheduling of ITU-T I.371 and ATM Forum TM 4.0 (GCRA), with the
+// theoretical arrival time kept as an instant and a level, so that nothing is ever
+// rounded. A float64 arrival time in microseconds since 1970 has a grain of a quarter
+// microsecond and admits a third too much at 3,000,000 a second.
 //
-// State: the instant T of the last write and the level at T, N + R/P units
-// with l/P the rate in lowest terms, so R < P. 33 bytes. A call costs one or
-// two divisions. Bound: B + floor(length*L/P) in any interval of time.
+// State, 33 bytes: the instant T of the last write and the level at T, N + R/P units, with
+// l/P the rate in lowest terms and R < P. A call costs one or two divisions. Bound:
+// b + floor(length*l/P) units in any interval of time.
 type Linear struct {
 	T, N, R, P int64
 }
@@ -25,7 +24,7 @@ const LinearTag = 'L'
 // LinearStateBytes is the length of every stored linear state.
 const LinearStateBytes = 1 + 4*8
 
-// Read makes s what state says, the zero Linear for anything unreadable and for more
+// Read sets s to what state says. Anything unreadable is the zero Linear, and so are more
 // than 2^53 units, which nothing writes.
 func (s *Linear) Read(state []byte) {
 	if !ReadState(state, LinearTag, &s.T, &s.N, &s.R, &s.P) || s.N == MaxUnits && s.R > 0 {
@@ -33,8 +32,8 @@ func (s *Linear) Read(state []byte) {
 	}
 }
 
-// Adopt translates what was read to a remainder over p, the denominator of
-// today's rate. What says nothing becomes the zero level at now.
+// Adopt turns what was read into a remainder over p, the denominator of today's rate. A
+// state that says nothing becomes the zero level at now.
 func (s *Linear) Adopt(now, p int64) {
 	if s.P == 0 || s.R >= s.P || s.Empty() {
 		*s = Linear{T: now, P: p}
@@ -45,15 +44,15 @@ func (s *Linear) Adopt(now, p int64) {
 	}
 }
 
-// Stands reports whether s is the level at now over p already, so that neither
-// Adopt nor Leak has anything to do: as for all draws on a key within the same
-// microsecond but the first.
+// Stands reports whether s is the level at now over p already, so that neither Adopt nor
+// Leak has anything to do. That holds for all draws on a key within one microsecond but
+// the first.
 func (s *Linear) Stands(now, p int64) bool {
 	return s.T == now && s.P == p && s.R < p && s.N > 0
 }
 
-// rebase turns the remainder into one over p. It is rounded up as a fraction,
-// not as a whole unit: two rates judging one key in turn then lose less than a
+// rebase turns the remainder into one over p. It rounds up by a part of a unit and not to
+// a whole unit, so that two rates that draw on one key in turn lose less than a
 // microsecond's worth each time.
 func (s *Linear) rebase(p int64) {
 	s.R = MulDivCeil(s.R, p, 0, s.P)
@@ -63,7 +62,7 @@ func (s *Linear) rebase(p int64) {
 	}
 }
 
-// Leak lets what time has freed flow out: l units per s.P microseconds.
+// Leak moves s to now and lets l units per s.P microseconds flow out.
 func (s *Linear) Leak(now, l int64) {
 	if now <= s.T {
 		return
@@ -84,7 +83,7 @@ func (s *Linear) Leak(now, l int64) {
 	s.N, s.R = n, r
 }
 
-// Used is the level in whole units, rounded up.
+// Used returns the level in whole units, rounded up.
 func (s *Linear) Used() int64 {
 	if s.R > 0 {
 		return Add(s.N, 1)
@@ -94,7 +93,7 @@ func (s *Linear) Used() int64 {
 
 // Take adds c units, stopping at 2^53.
 func (s *Linear) Take(c int64) {
-	s.N = Add(s.N, min(c, MaxUnits))
+	s.N = Add(s.N, c)
 	if s.N == MaxUnits {
 		s.R = 0
 	}
@@ -111,17 +110,10 @@ func (s *Linear) Refund(c int64) {
 
 // Append appends the state.
 func (s *Linear) Append(dst []byte) []byte {
-	at := len(dst)
-	dst = append(dst, make([]byte, LinearStateBytes)...)
-	dst[at] = LinearTag
-	PutField(dst[at+1:], s.T)
-	PutField(dst[at+9:], s.N)
-	PutField(dst[at+17:], s.R)
-	PutField(dst[at+25:], s.P)
-	return dst
+	return AppendState(dst, LinearTag, s.T, s.N, s.R, s.P)
 }
 
-// ResetMicros is the time until the level is 0.
+// ResetMicros returns the time until the level is 0.
 func (s *Linear) ResetMicros(l int64) int64 {
 	return MulDivCeil(s.N, s.P, s.R, l)
 }
@@ -129,22 +121,22 @@ func (s *Linear) ResetMicros(l int64) int64 {
 // Empty reports whether nothing is in use.
 func (s *Linear) Empty() bool { return s.N == 0 && s.R == 0 }
 
-// WaitMicros is the time until cost, at most b, fits under the capacity b,
-// which it doesn't now.
+// WaitMicros returns the time until cost, at most b, fits under the capacity b. It does
+// not fit now.
 func (s *Linear) WaitMicros(cost, b, l int64) int64 {
 	return MulDivCeil(s.N+cost-b, s.P, s.R, l)
 }
 
-// Held is how many of units, more than 0, that a draw took at takenAt are still in use
-// at now under the rate l/p. Units leak in the order in which they were drawn, so the
-// draw, which left its key free at freeAt, holds its last unit until then. takenAt 0 or
-// later than now means now.
+// Held returns how many of units, more than 0, that a draw took at takenAt are still in
+// use at now under the rate l/p. Units leak in the order in which they were drawn, so the
+// draw, which left its key free at freeAt, holds its last unit until then. A takenAt of 0
+// or later than now means now.
 //
-// freeAt is rounded up to a whole microsecond. While the level has not leaked since the
-// draw that doesn't matter; later what the rounding may have added is left out.
+// freeAt is rounded up to a microsecond. Once something has leaked since the draw, what
+// that rounding may have added is left out.
 //
-// Where freeAt is not known (0), or where time stops (2^53), the draw holds at least
-// what it would on a key that was untouched before.
+// Where freeAt is unknown (0), or where time stops (2^53), the draw holds at least what it
+// would on a key that was untouched before.
 func Held(units, now, takenAt, freeAt, l, p int64) int64 {
 	elapsed, held := int64(0), int64(0)
 	if takenAt > 0 && takenAt < now {
@@ -163,12 +155,12 @@ func Held(units, now, takenAt, freeAt, l, p int64) int64 {
 	return min(units, held)
 }
 
-// Withdraws reports whether a draw of units whose turn comes at turn, and which left its
-// key free at freeAt, can leave the queue that s, the level at now, is under the rate
-// l/p. It can while it waits and is the last: turns that were given to others don't
-// move. It leaves as a whole, since s can't tell a part that was drawn anew from one
-// that was never refunded. A freeAt that is not known, or where time stops, tells nothing,
-// and neither do microseconds at a rate of more than one unit in two of them.
+// Withdraws reports whether a draw of units can leave the queue that s, the level at now,
+// stands for. Its turn comes at turn, and it left its key free at freeAt. It can leave
+// while it waits and is the last, since the turns of others don't move. It leaves as a
+// whole: s can't tell a part that somebody drew again from one that was never refunded.
+// Nothing leaves if freeAt is unknown or where time stops, nor at a rate of more than one
+// unit in two microseconds, where instants don't tell who is the last.
 func (s *Linear) Withdraws(units, now, turn, freeAt, l int64) bool {
 	return now < turn && freeAt < MaxUnits && 2*l <= s.P &&
 		now+s.ResetMicros(l) == freeAt && MulDivCeil(units, s.P, 0, l) >= freeAt-turn

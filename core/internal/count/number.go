@@ -1,11 +1,11 @@
-// Package count has the arithmetic that all strategies share: exact integers up
-// to 2^53, the fields of stored states, windows aligned to the clock and the
-// leaking level. It knows neither draws nor decisions.
+// Package count is the arithmetic that strategies share: exact integers up to 2^53, the
+// fields of stored states, windows aligned to the clock, and the leaking level. It knows
+// neither draws nor decisions. docs/design/strategies.md has the formulas.
 package count
 
 import "math/bits"
 
-// MaxUnits is 2^53: up to it every integer has a float64 of its own.
+// MaxUnits is 2^53. Up to it every integer has a distinct float64.
 const MaxUnits = 1 << 53
 
 // overUnits stands for every cost above MaxUnits. It is the next even number:
@@ -69,7 +69,7 @@ func MulDivCeil(a, b, add, m int64) int64 {
 	return quo
 }
 
-// Add returns a+b for non-negative a and b, at most 2^53.
+// Add returns a+b, at most 2^53, for a in 0..2^53 and any b of 0 or more.
 func Add(a, b int64) int64 {
 	if a > MaxUnits-b {
 		return MaxUnits

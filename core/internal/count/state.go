@@ -5,11 +5,22 @@ import (
 	"math"
 )
 
-// A stored state is one tag byte, which names algorithm and layout, and then
-// float64 fields, little-endian, each a whole number from 0 to 2^53. Floats
-// because Redis' Lua reads and writes them exactly with struct.pack("<d").
+// A stored state is one tag byte, which names algorithm and layout, and then float64
+// fields, little-endian, each a whole number from 0 to 2^53. They are floats because
+// Redis' Lua reads and writes those exactly with struct.pack("<d").
 
-// AppendField appends one field. v lies in 0..2^53.
+// AppendState appends a state. Each field lies in 0..2^53.
+func AppendState(dst []byte, tag byte, fields ...int64) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, 1+8*len(fields))...)
+	dst[at] = tag
+	for i, v := range fields {
+		PutField(dst[at+1+8*i:], v)
+	}
+	return dst
+}
+
+// AppendField appends one field, which lies in 0..2^53.
 func AppendField(dst []byte, v int64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(float64(v)))
 }
@@ -19,9 +30,9 @@ func PutField(b []byte, v int64) {
 	binary.LittleEndian.PutUint64(b, math.Float64bits(float64(v)))
 }
 
-// ReadState fills fields from a state that carries tag, and reports false for
-// any other length or tag and for a field that is no whole number in range:
-// the key then reads as untouched.
+// ReadState fills fields from a state that carries tag. It reports false for any other
+// tag or length and for a field that is no whole number in range: the key then reads as
+// untouched.
 func ReadState(state []byte, tag byte, fields ...*int64) bool {
 	if len(state) != 1+8*len(fields) || state[0] != tag {
 		return false
@@ -39,7 +50,7 @@ func ReadState(state []byte, tag byte, fields ...*int64) bool {
 // ReadField reads one field off the front of b, which has 8 bytes or more.
 func ReadField(b []byte) (v int64, ok bool) {
 	f := math.Float64frombits(binary.LittleEndian.Uint64(b))
-	// False for NaN and both infinities, whose conversion is anything.
+	// False for NaN and both infinities, whose conversion yields anything.
 	if !(f >= 0 && f <= MaxUnits) {
 		return 0, false
 	}

@@ -1,19 +1,19 @@
 package count
 
-// Window is the aligned window in which a windowed strategy counts at some
-// instant. Windows of period p start at the multiples of p since the Unix
-// epoch, in UTC, so that weeks start on Thursday.
+// Window is the aligned window in which a strategy counts at some instant. Windows of
+// period p start at the multiples of p since the Unix epoch, in UTC; weeks start on
+// Thursday.
 type Window struct {
 	// Start and End in microseconds: Start <= counted instant < End.
 	Start, End int64
 	// Rolled is how many windows have begun since the state was written.
 	Rolled int64
-	// Repaired means that the stored time lay so far ahead of the clock that the
-	// state is to be rewritten.
+	// Repaired means that the stored time lay so far ahead of the clock that the state
+	// has to be rewritten.
 	Repaired bool
 }
 
-// WindowOf is the window that now lies in.
+// WindowOf returns the window that now lies in.
 func WindowOf(now, p int64) Window {
 	start := now - now%p
 	return Window{Start: start, End: start + p}
@@ -22,15 +22,14 @@ func WindowOf(now, p int64) Window {
 // Holds reports whether t lies in w.
 func (w Window) Holds(t int64) bool { return w.Start <= t && t < w.End }
 
-// WindowAt places now and the stored time t. The state keeps t = max(now,
-// window start) of its last write and not the window's start, so that it keeps
-// its meaning when the period changes.
+// WindowAt returns the window that counts at now for a state written at t. A state keeps
+// t = max(now, window start) of its last write instead of the window's start, so that it
+// keeps its meaning when the period changes.
 //
-// When the clock stepped back, the counts are kept: for a step into the window
-// before, the later window goes on counting until it ends (hold); for a longer
-// one the counts move to the window after now's (repair). Under clock steps this
-// hands out at most two limits per period; other rules were measured at 7 to
-// 14.
+// When the clock has stepped back, the counts are kept. After a step into the window
+// before, the later window counts on until it ends (hold). After a longer step the counts
+// move to the window after now's (repair). So steps of the clock hand out at most two
+// limits per period; other rules were measured at 7 to 14.
 func WindowAt(t, now, p int64) Window {
 	start := now - now%p
 	stored := t - t%p
@@ -47,9 +46,8 @@ func WindowAt(t, now, p int64) Window {
 // At is the instant under which a draw at now is recorded.
 func (w Window) At(now int64) int64 { return max(now, w.Start) }
 
-// Refunds reports whether a refund at now of units drawn at takenAt takes them off
-// the counts of w: one that names no instant, or a future one, was drawn now,
-// and is counted where now is.
+// Refunds reports whether a refund at now of units drawn at takenAt lowers the counts of
+// w. A takenAt of 0 or in the future means now.
 func (w Window) Refunds(now, takenAt int64) bool {
 	return takenAt == 0 || takenAt > now || takenAt >= w.Start
 }
