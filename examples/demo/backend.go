@@ -7,9 +7,9 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// newBackend makes the store that BACKEND names. It asks nothing of a server: the
-// demo starts with its store down, lets requests pass, and limits them when the
-// store is there.
+// newBackend makes the store that BACKEND names. It doesn't connect to a server:
+// if the store is down, the demo starts all the same, lets requests pass, and
+// limits them once the store is up.
 func newBackend(name string) (traffik.Backend, error) {
 	switch scheme, rest, _ := strings.Cut(name, "://"); scheme {
 	case "", "memory":

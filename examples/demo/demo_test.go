@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { traffiktest.VerifyNoLeaks(m) }
 
-// newDemo is the demo on a clock that stands still at the start of a minute.
+// newDemo returns the demo on a clock that stands still at the start of a minute.
 func newDemo(t *testing.T) (http.Handler, *sockets, *traffiktest.Clock) {
 	t.Helper()
 	clock := traffiktest.NewClock(time.Unix(1_700_000_000, 0).Truncate(time.Minute))
@@ -40,7 +40,8 @@ func get(handler http.Handler, path string) *httptest.ResponseRecorder {
 	return rec
 }
 
-// send sends n requests and tells how many were admitted, and who denied last.
+// send sends n requests and returns how many were admitted and which limits the
+// last denial names.
 func send(t *testing.T, handler http.Handler, path string, n int) (admitted int, violated string) {
 	t.Helper()
 	for range n {
@@ -63,7 +64,7 @@ func send(t *testing.T, handler http.Handler, path string, n int) (admitted int,
 	return admitted, violated
 }
 
-// Each framework has counts of its own, five in ten seconds.
+// Each framework counts separately, five in ten seconds.
 func TestItems(t *testing.T) {
 	t.Parallel()
 	handler, _, clock := newDemo(t)
@@ -78,8 +79,8 @@ func TestItems(t *testing.T) {
 	}
 }
 
-// Three in a second and twenty in a minute: what the second denies is not
-// charged to the minute.
+// Three in a second and twenty in a minute: a request that the limit per second
+// denies is not charged to the limit per minute.
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	handler, _, clock := newDemo(t)
@@ -158,7 +159,7 @@ func TestRun(t *testing.T) {
 		"busy address":    {map[string]string{"ADDR": busy.Addr().String()}, busy.Addr().String() + " is in use; choose another"},
 		"no address":      {map[string]string{"ADDR": "nonsense"}, "accepted is host:port"},
 		"unknown backend": {map[string]string{"BACKEND": "paper"}, `BACKEND="paper" is unknown; accepted are memory, redis://host:port and memcached://host:port`},
-		"memcached, down": {map[string]string{"ADDR": "127.0.0.1:0", "BACKEND": "memcached://127.0.0.1:1"}, ""}, // it starts all the same
+		"memcached, down": {map[string]string{"ADDR": "127.0.0.1:0", "BACKEND": "memcached://127.0.0.1:1"}, ""}, // the demo starts all the same
 		"bad memcached":   {map[string]string{"BACKEND": "memcached://127.0.0.1"}, "accepted is memcached://host:port"},
 		"absent Redis":    {map[string]string{"ADDR": "127.0.0.1:0", "BACKEND": "redis://127.0.0.1:1"}, ""},
 		"bad Redis":       {map[string]string{"BACKEND": "redis://user:pass@[/"}, "accepted is redis://[user:password@]host:port[/db]"},

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// answers are what the API says; the limits are the point of it.
+// The API always answers the same; the demo is about its limits.
 var (
 	itemsAnswer  = map[string]any{"items": []string{"apple", "pear", "plum"}}
 	searchAnswer = map[string]any{"results": []string{"pear"}}
@@ -15,7 +15,7 @@ var (
 var page []byte
 
 // newHandler routes to the page, the health check, the WebSocket and the three
-// frameworks. What has no limit is exempt: it touches no counter.
+// frameworks. The page and the health check have no limit and touch no counter.
 func newHandler(l *limits, ws http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/gin/", ginHandler(l))

@@ -6,14 +6,14 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// frameworks are those that serve the API, each with counters of its own.
+// frameworks serve the same API, each with separate counters.
 var frameworks = []string{"gin", "echo", "chi"}
 
-// limits are all limits of the demo.
+// limits holds all limits of the demo, by framework or by WebSocket mode.
 type limits struct {
 	items    map[string]traffik.Limiter // 5 per 10 s
-	search   map[string]traffik.Limiter // 3 per second and 20 per minute together
-	messages map[string]traffik.Limiter // 5 per 10 s, by the mode of the connection
+	search   map[string]traffik.Limiter // 3 per second and 20 per minute, both or neither
+	messages map[string]traffik.Limiter // 5 per 10 s
 }
 
 func newLimits(backend traffik.Backend) (*limits, error) {

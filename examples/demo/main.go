@@ -1,13 +1,13 @@
-// Command demo serves the same small API on Gin, Echo and Chi, and a WebSocket
-// echo, all of them limited, with a page to try the limits:
+// Command demo serves the same small API on Gin, Echo and Chi, and echoes
+// WebSocket messages. Everything has limits, and a page lets you try them.
 //
-//	ADDR     where to listen, 127.0.0.1:8080 unless set
-//	BACKEND  where the score is kept: memory, the default, or
-//	         redis://127.0.0.1:6379 or memcached://127.0.0.1:11211, which several
-//	         demos may share
+//	ADDR     the address to listen on; 127.0.0.1:8080 by default
+//	BACKEND  the store of the counters: memory, the default, or a server that
+//	         several demos may share, such as redis://127.0.0.1:6379 or
+//	         memcached://127.0.0.1:11211
 //
-// It ends on SIGINT and SIGTERM after the requests under way, at once on a
-// second one.
+// On SIGINT or SIGTERM the demo finishes the running requests and exits. A
+// second signal ends it at once.
 package main
 
 import (
@@ -23,14 +23,14 @@ import (
 	"time"
 )
 
-// patience is how long requests and connections under way may take to end.
+// patience is how long open requests and connections may take to end.
 const patience = 5 * time.Second
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("demo: ")
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	context.AfterFunc(ctx, stop) // a second signal ends the demo at once
 	if err := run(ctx, os.Getenv); err != nil {
 		log.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func run(ctx context.Context, getenv func(string) string) error {
 	}
 	ws := newSockets(limits.messages)
 	server := &http.Server{Handler: newHandler(limits, ws), ReadHeaderTimeout: 5 * time.Second}
-	log.Printf("open http://%s/ in a browser; Ctrl-C ends it", listener.Addr())
+	log.Printf("open http://%s/ in a browser; press Ctrl-C to stop", listener.Addr())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -72,7 +72,7 @@ func run(ctx context.Context, getenv func(string) string) error {
 	ws.end(ending)
 	if err != nil {
 		_ = server.Close()
-		return fmt.Errorf("requests under way were cut off after %v: %w", patience, err)
+		return fmt.Errorf("some requests were cut off after %v: %w", patience, err)
 	}
 	return nil
 }
@@ -80,10 +80,10 @@ func run(ctx context.Context, getenv func(string) string) error {
 func listen(ctx context.Context, addr string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("the address %s is in use; choose another, as ADDR=127.0.0.1:8081 make demo", addr)
+		return nil, fmt.Errorf("the address %s is in use; choose another, such as ADDR=127.0.0.1:8081 make demo", addr)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ADDR=%q can't be listened on; accepted is host:port, as 127.0.0.1:8080: %w", addr, err)
+		return nil, fmt.Errorf("ADDR=%q can't be listened on; accepted is host:port, such as 127.0.0.1:8080: %w", addr, err)
 	}
 	return listener, nil
 }

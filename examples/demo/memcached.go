@@ -11,12 +11,12 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// newMemcached keeps the score on servers, as "host:port" or "host:port,host:port".
+// newMemcached stores counters on one or more servers: "host:port" or "host:port,host:port".
 func newMemcached(servers string) (traffik.Backend, error) {
 	addrs := strings.Split(strings.TrimSuffix(servers, "/"), ",")
 	for _, addr := range addrs {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return nil, fmt.Errorf("BACKEND=memcached://%s; accepted is memcached://host:port, more servers after a comma: %w", servers, err)
+			return nil, fmt.Errorf("BACKEND=memcached://%s; accepted is memcached://host:port, or several host:port separated by commas: %w", servers, err)
 		}
 	}
 	list := new(memcache.ServerList)

@@ -18,8 +18,8 @@ type redisBackend struct {
 
 func newRedis(url string) (traffik.Backend, error) {
 	options, err := redis.ParseURL(url)
-	if err != nil { // it may hold a password, and is not repeated
-		return nil, fmt.Errorf("BACKEND is no address of Redis: %w; accepted is redis://[user:password@]host:port[/db]", err)
+	if err != nil { // the URL may hold a password, so the error doesn't repeat it
+		return nil, fmt.Errorf("BACKEND is not a Redis URL: %w; accepted is redis://[user:password@]host:port[/db]", err)
 	}
 	client := redis.NewClient(options)
 	backend, err := traffikredis.New(client, traffikredis.WithNamespace("demo"))
@@ -29,7 +29,7 @@ func newRedis(url string) (traffik.Backend, error) {
 	return &redisBackend{Backend: backend, client: client}, nil
 }
 
-// Close ends the backend and then its client.
+// Close closes the backend, then its client.
 func (b *redisBackend) Close() error {
 	return errors.Join(b.Backend.Close(), b.client.Close())
 }

@@ -13,20 +13,20 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// modes are what may become of messages over the limit; the client chooses.
+// modes are the ways to treat a message over the limit; the client chooses one.
 var modes = map[string]traffikws.Mode{
 	"notify": traffikws.Notify(),
 	"drop":   traffikws.Drop(),
-	"delay":  traffikws.Delay(15 * time.Second), // longer than a window, so that nothing is lost
+	"delay":  traffikws.Delay(15 * time.Second), // longer than the period of 10 s, so that no message of a short burst is dropped
 	"close":  traffikws.Close(),
 	"close3": traffikws.CloseAfter(3),
 }
 
 // sockets serves WebSocket connections and echoes every message that the limit
-// of their mode lets through: /ws?mode=delay, or notify unless it is named.
+// admits. The client names the mode, such as /ws?mode=delay; the default is notify.
 type sockets struct {
 	limits map[string]traffik.Limiter
-	ending chan struct{} // closed when the connections have to end
+	ending chan struct{} // closed when the demo ends
 	open   sync.WaitGroup
 }
 
@@ -71,9 +71,9 @@ func (s *sockets) echo(ctx context.Context, conn *traffikws.Conn[websocket.Messa
 	}
 }
 
-// end tells all connections that the server goes away and waits for them, up to
-// the end of ctx. No new ones may come: http.Server.Shutdown goes before it,
-// which waits for handshakes but not for connections.
+// end closes all connections with status 1001 and waits for them until ctx ends.
+// Call http.Server.Shutdown first: it refuses new connections and waits for
+// handshakes, but not for connections that are open.
 func (s *sockets) end(ctx context.Context) {
 	close(s.ending)
 	ended := make(chan struct{})
