@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs commands of go, in the root and in each module, that people run without wanting to change anything, and fails if
-# one of them changes the checkout. What was changed before doesn't matter.
+# Runs everyday go commands, in the root and in each module, and fails if one of them changes the checkout. Changes that
+# were there before don't matter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -8,7 +8,7 @@ root=$PWD
 state() { git -C "$root" status --porcelain; git -C "$root" diff | git hash-object --stdin; }
 before=$(state)
 
-# leaves COMMAND... runs a command, whose success is another check's business.
+# leaves COMMAND... runs a command and fails if the checkout changed. Other checks test that the command succeeds.
 leaves() {
 	"$@" >/dev/null 2>&1 || true
 	[ "$(state)" = "$before" ] && return

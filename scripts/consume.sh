@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Gets every published module as a user does: from outside the repository, in an empty module, by version. `replace` lines
-# of our go.mod files are ignored there, so this proves that the requires alone are right.
+# Installs every published module as a user does: from outside the repository, in an empty module, by version. There, go
+# ignores the `replace` lines of our go.mod files, so this proves that the `require` lines alone are right.
 #
-# A module proxy made of plain files serves the working tree as the next version; all other modules come from the usual
-# place. See https://go.dev/ref/mod#goproxy-protocol for the layout.
+# A module proxy made of plain files serves the working tree as the next version. All other modules come from the usual
+# proxy. See https://go.dev/ref/mod#goproxy-protocol for the layout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ version=$(sed -nE "s|.*$prefix/core (v[0-9][^ ]*)\$|\1|p" adapters/chi/go.mod | 
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
 
-# publish DIR puts the module in DIR into the proxy.
+# publish DIR adds the module in DIR to the proxy.
 publish() {
 	local at="$work/proxy/$prefix/$1/@v"
 	mkdir -p "$at"
@@ -48,10 +48,10 @@ done
 go build -o "$work/user/user" .
 go list -m all >all.txt
 if grep -n '=>' all.txt; then
-	echo "consume: a replacement is in force where there must be none" >&2
+	echo "consume: a replace directive is in effect, but must not be" >&2
 	exit 1
 fi
 for dir in "${modules[@]}"; do
 	grep -qx "$prefix/$dir $version" all.txt || { echo "consume: $prefix/$dir is not at $version" >&2; exit 1; }
 done
-echo "consume: ${#modules[@]} modules built from $version, without a replacement"
+echo "consume: ${#modules[@]} modules built from $version, without a replace directive"

@@ -5,9 +5,9 @@ cd "$(dirname "$0")/.."
 
 go build -o bin/demo ./examples/demo
 
-# Ctrl-C goes to the demo, which ends well, to this script, and to make. If make reads that its child has ended before it
-# takes the signal, it waits for the child once more and fails with "wait: No child processes". So this script stays
-# until make has taken it, where the system tells (2 is the bit of SIGINT).
+# Ctrl-C goes to the demo, to this script and to make. The demo exits with status 0. If make notices that its child has
+# exited before it handles the signal, it waits for the child a second time and fails with "wait: No child processes". So
+# this script stays until make has handled the signal, on systems that show pending signals (2 is the bit of SIGINT).
 trap : INT
 status=0
 bin/demo || status=$?

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the images traffik-test/redis:local and traffik-test/memcached:local from the servers installed here, each with the
-# libraries it needs and nothing else. Nothing is fetched.
+# Makes the images traffik-test/redis:local and traffik-test/memcached:local from the servers installed here. Each image holds
+# one server with the libraries that it needs. The script downloads nothing.
 set -euo pipefail
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# image NAME BINARY... makes one image.
+# image NAME BINARY... makes an image with these binaries.
 image() {
 	local name=$1 root="$work/$1" binary path
 	shift

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the directories of the modules that are published, one a line: all of the workspace but those that only serve
-# the project itself. core comes first, as the others require it.
+# Prints the directories of the published modules, one per line: all modules of the workspace except those that only serve
+# this project. core comes first, because the others require it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go list -m -f '{{.Dir}}' | sed "s|^$PWD/||" | grep -vE '^(internal|examples|benchmarks)(/|$)' |

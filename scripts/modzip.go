@@ -1,6 +1,6 @@
 // Command modzip writes the zip file of a module as a module proxy serves it
-// (https://go.dev/ref/mod#zip-files): the files of git in a directory, below
-// "path@version/", with the licence of the repository.
+// (https://go.dev/ref/mod#zip-files). The zip holds the directory's files in git
+// under "path@version/", and the repository's license.
 //
 //	go run scripts/modzip.go DIR PATH@VERSION FILE
 package main

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tags every published module on one commit at one version. A dry run unless it is given --go; it never pushes.
+# Tags every published module on one commit at one version. Without --go it only prints the tags. It never pushes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,4 +16,4 @@ for dir in "${modules[@]}"; do
 	if [ "${1:-}" = --go ]; then git tag -a "$tag" -m "$tag"; fi
 	echo "$tag"
 done
-[ "${1:-}" = --go ] || echo "release: a dry run; make release GO=1 makes these tags"
+[ "${1:-}" = --go ] || echo "release: a dry run; make release GO=1 creates these tags"

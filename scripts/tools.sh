@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Go, where that is possible without asking: as root on Debian. Anyone else is told
-# by the tests themselves what is missing and how to get it.
+# Installs what the tests need besides Go if it can do so without asking: as root on Debian. Elsewhere the tests themselves
+# say what is missing and how to install it.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0
 
-# image VARIABLE DEFAULT says whether the image that a test would take is here already.
+# image VARIABLE DEFAULT succeeds if Docker already has the image that a test would use.
 image() { command -v docker >/dev/null && docker image inspect "${!1:-$2}" >/dev/null 2>&1; }
 
 packages=()
@@ -17,7 +17,7 @@ command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || packages+=(nginx-light)
 command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || packages+=(haproxy)
 [ ${#packages[@]} -gt 0 ] || exit 0
 
-# Debian starts a server as soon as it is installed, unless this file forbids it. What was there before comes back.
+# Debian starts a server as soon as it is installed, unless this file forbids it. An existing file is restored afterwards.
 policy=/usr/sbin/policy-rc.d
 kept=$(mktemp -d)
 restore() {

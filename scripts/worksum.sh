@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes go.work.sum anew: the sums that commands of go look for beyond those of the modules' own go.sum files. Commands add
-# what is missing and drop, at that moment, what has become needless; this asks for all of it.
+# Writes go.work.sum again. It holds the checksums that go commands need beyond those in the modules' go.sum files. A go command
+# adds only the checksums that it needs itself, so this runs all the commands that need any.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rm -f go.work.sum
