@@ -8,69 +8,110 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Socket is a connection whose reads take a context, as that of
-// coder/websocket. T is the library's type of a message's opcode. What Read
-// returns stays as it is after the next Read. A Read that its context has ended is
-// taken by held writes for the end of the connection, unless under [Delay].
+// Socket is a connection in the style of coder/websocket: its reads and writes take a context. T is
+// the library's type of opcodes. Read must return a slice that later reads don't change.
 //
-// A connection that also has the method Reader(ctx) (T, [io.Reader], error) is read by
-// that instead of Read, so that [WithMaxMessageBytes] can stop in the middle of a message. A
-// type that embeds such a connection and changes Read must change Reader too.
+// If the connection also has the method Reader(ctx) (T, [io.Reader], error), a [Conn] reads by that
+// instead of Read, so that [WithMaxMessageBytes] can stop in the middle of a message. A type that
+// embeds such a connection and changes Read must change Reader too.
 type Socket[T ~int] interface {
 	Read(ctx context.Context) (T, []byte, error)
 	Write(ctx context.Context, kind T, data []byte) error
 }
 
-// Conn is a [Socket] with a limit on what is read, and with [WithOutbound] on
-// what is written. Its methods may be called from as many goroutines as those of
-// the connection beneath; one at a time reads. Those of a nil or zero Conn return an error
-// that wraps [traffik.ErrUsage], and so does a nil context.
+// Conn is a [Socket] whose reads are limited, and with [WithOutbound] its writes. Call Read from one
+// goroutine at a time, and the other methods from as many as the library allows. The methods of a
+// nil or zero Conn return an error that wraps [traffik.ErrUsage]; so do all methods for a nil
+// context.
 type Conn[T ~int] struct {
 	Socket[T]
-	life   *life
-	in     *inbound
-	out    *outbound
-	closer func(code int, reason string) error // nil if there is no way to close
+	limits *limits
 }
 
-// Wrap limits the inbound messages of conn to what limit admits for from; the
-// [Mode] says what becomes of the others. Notices are written to conn from
-// within Read, so its writes must be allowed from several goroutines, as those
-// of coder/websocket are; give [WithNotifier] otherwise. It panics if conn, from,
-// limit or an option is nil, and if the mode closes and conn has no way to.
+// limits is what both wrappers are made of: the two directions of a connection and its end.
+type limits struct {
+	closing *closeState
+	in      *inbound
+	out     *direction // nil if writes are unlimited
+}
+
+func newLimits(from *traffik.Request, c *config, open openFunc, skips bool) *limits {
+	sender, closing := newSender(from), newCloseState(c)
+	reader := &messageReader{open: open, skips: skips, max: c.maxBytes, closing: closing}
+	in := &inbound{reader: reader, notify: c.notify}
+	in.meter, in.mode, in.closing = newMeter(sender, c.limit, c.choose), c.mode, closing
+	closing.refund = in.refundKept
+	if c.mode.hold > 0 {
+		in.ahead = &readAhead{read: reader.read, closing: closing, came: make(chan struct{}, 1)}
+	}
+	l := &limits{closing: closing, in: in}
+	if !isNil(c.outLimit) {
+		l.out = &direction{meter: newMeter(sender, c.outLimit, nil), mode: c.outMode, closing: closing}
+	}
+	return l
+}
+
+// write calls send if m may be sent.
+func (l *limits) write(ctx context.Context, m Message, deadline time.Time, send func() error) error {
+	if err := l.closing.denied(); err != nil {
+		return err
+	}
+	if l.out != nil {
+		if ok, err := l.out.send(ctx, m, deadline); !ok {
+			return err
+		}
+	}
+	return l.closing.explain(send())
+}
+
+// Wrap limits the inbound messages of conn to what limit admits for from. The [Mode] decides what
+// happens to the others. Notices are written to conn from within Read, so conn must allow writes
+// from several goroutines, as coder/websocket does; else give [WithNotifier]. Wrap panics if conn,
+// from, limit or an option is nil, or if the mode closes and conn has no way to.
 func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, opts ...Option) *Conn[T] {
 	if isNoConn(conn) {
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")
 	}
 	c := newConfig(limit, func(ctx context.Context, notice []byte) error {
-		// A peer that does not read until we do would wait for us as we for it, and a write
-		// whose context ends may take the connection along: not that of a read.
-		own, cancel := context.WithTimeout(context.WithoutCancel(ctx), noticePatience)
+		// Bounded, because a peer that reads nothing until we do would block us for ever; and not by
+		// the read's context, because a write whose context ends may break the connection.
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), noticePatience)
 		defer cancel()
-		err := conn.Write(own, textMessage, notice)
-		if err != nil && own.Err() != nil {
-			return errNoTurn
+		err := conn.Write(bounded, textMessage, notice)
+		if err != nil && bounded.Err() != nil {
+			return errNotWritten
 		}
 		return err
 	}, opts)
 	c.closeWith(codeCloser(conn), nil)
-	sender, life := newSender(from), newLife()
-	return &Conn[T]{Socket: conn, life: life, in: newInbound(sender, c, reading(conn), life), out: newOutbound(sender, c, life), closer: c.closer}
+	return &Conn[T]{Socket: conn, limits: newLimits(from, c, openSocket(conn), false)}
 }
 
-// Read returns the next message that the limit admits. Besides the errors of
-// the connection it returns those of [Meter.Allow], of writing a notice, which takes
-// five seconds at most whatever ctx does, a [DeniedError] once the connection was
-// closed over the limit, and a [TooBigError] once the peer has sent a message above
-// [WithMaxMessageBytes]; a read that closes it takes as long as the Close of the
-// library, which is broken off after ten seconds if the library has CloseRead. What the end of ctx does to the connection is the library's
-// choice: coder/websocket closes it if it is being read. Under [Delay] the end of ctx
-// ends the call alone; close the connection to end it.
+// misused returns what is wrong with a use of c with ctx.
+func (c *Conn[T]) misused(ctx context.Context) error {
+	switch {
+	case c == nil || c.limits == nil:
+		return errNoConn
+	case ctx == nil:
+		return errNoContext
+	}
+	return nil
+}
+
+// Read returns the next message that the limit admits. It returns the errors of the connection,
+// those of [Meter.Allow] and of writing a notice, a [DeniedError] once the connection was closed
+// over the limit, and a [TooBigError] once the peer has sent a message above [WithMaxMessageBytes].
+//
+// Writing a notice takes up to five seconds, whatever ctx does. A Read that closes the connection
+// blocks as long as the library's Close; if the library has CloseRead, that is broken off after ten
+// seconds. When ctx ends, the library decides what happens to the connection: coder/websocket
+// closes one that is being read. Under [Delay] only the call ends; call Close to end the connection.
+// In the other modes held writes take a Read that ctx has ended for the end of the connection.
 func (c *Conn[T]) Read(ctx context.Context) (T, []byte, error) {
 	if err := c.misused(ctx); err != nil {
 		return 0, nil, err
 	}
-	m, err := c.in.next(ctx)
+	m, err := c.limits.in.next(ctx)
 	return T(m.Type), m.Data, err
 }
 
@@ -79,39 +120,34 @@ func (c *Conn[T]) Write(ctx context.Context, kind T, data []byte) error {
 	if err := c.misused(ctx); err != nil {
 		return err
 	}
-	if err := c.life.denied(); err != nil {
-		return err
-	}
-	if send, err := c.out.send(ctx, Message{Type: int(kind), Data: data}, time.Time{}); !send {
-		return err
-	}
-	return c.life.explain(c.Socket.Write(ctx, kind, data))
+	return c.limits.write(ctx, Message{Type: int(kind), Data: data}, time.Time{}, func() error {
+		return c.Socket.Write(ctx, kind, data)
+	})
 }
 
-// Close closes the connection with a status, by the library's Close(code, reason)
-// or [WithCloser]; it blocks as long as that does, and the error is its own, or
-// [errors.ErrUnsupported] if there is neither. Unlike a Close of the connection
-// beneath it ends what [Delay] holds, in both directions, even if it fails: reads
-// deliver and charge nothing more and return the error of the connection, held
-// writes one that is [net.ErrClosed]. A connection that the wrapper has ended is closed
-// already; that [DeniedError] or [TooBigError] is returned. Any goroutine may call it.
+// Close closes the connection with a status, by the library's Close(code, reason) or [WithCloser].
+// It blocks as long as that does and returns its error, or [errors.ErrUnsupported] if there is
+// neither. Even if it fails, it ends what [Delay] holds in both directions, which a Close of the
+// connection beneath doesn't: reads deliver and charge nothing more and return the error of the
+// connection, held writes return one that is [net.ErrClosed]. If the wrapper has closed the
+// connection already, Close returns that [DeniedError] or [TooBigError]. Any goroutine may call it.
 func (c *Conn[T]) Close(code int, reason string) error {
 	if err := c.misused(context.Background()); err != nil {
 		return err
 	}
-	if c.closer == nil {
+	closing := c.limits.closing
+	if closing.closer == nil {
 		return errors.ErrUnsupported
 	}
-	if err := c.life.denied(); err != nil {
+	if err := closing.denied(); err != nil {
 		return err
 	}
-	c.life.leave()
-	return c.closer(code, reason)
+	closing.leave()
+	return closing.closer(code, reason)
 }
 
-// CloseNow closes the connection without a close frame, by the library's CloseNow,
-// and ends what is held as [Conn.Close] does. The error is [errors.ErrUnsupported]
-// if the library has no such method.
+// CloseNow closes the connection without a close frame, by the library's CloseNow, and ends what is
+// held as [Conn.Close] does. It returns [errors.ErrUnsupported] if the library has no such method.
 func (c *Conn[T]) CloseNow() error {
 	if err := c.misused(context.Background()); err != nil {
 		return err
@@ -120,8 +156,8 @@ func (c *Conn[T]) CloseNow() error {
 	if !ok {
 		return errors.ErrUnsupported
 	}
-	c.life.leave()
+	c.limits.closing.leave()
 	return conn.CloseNow()
 }
 
-func (c *Conn[T]) closable() bool { return c.closer != nil }
+func (c *Conn[T]) closable() bool { return c.limits != nil && c.limits.closing.closer != nil }

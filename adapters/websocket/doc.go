@@ -1,52 +1,49 @@
-// Package traffikws limits the messages of WebSocket connections, one by one.
-// It requires no WebSocket library: connections are matched by their methods.
+// Package traffikws limits the messages of WebSocket connections, one by one. It requires no
+// WebSocket library: it recognizes connections by their methods.
 //
-// For coder/websocket and others whose reads take a context:
+// With coder/websocket and other libraries whose reads take a context:
 //
 //	ws, err := websocket.Accept(w, r, nil)
 //	conn := traffikws.Wrap(ws, traffikws.From(r), messages)
 //	kind, data, err := conn.Read(ctx)
 //
-// For gorilla/websocket and others with ReadMessage:
+// With gorilla/websocket and other libraries that have ReadMessage:
 //
 //	ws, err := upgrader.Upgrade(w, r, nil)
 //	conn := traffikws.WrapMessages(ws, traffikws.From(r), messages)
 //	kind, data, err := conn.ReadMessage()
 //
-// Every inbound data message is one hit. What becomes of one over the limit is
-// the [Mode]:
+// Every inbound data message is one hit. The [Mode] decides what happens to a message over the
+// limit:
 //
-//   - [Notify], the default: it is dropped, the peer is told, the connection
-//     lives on
+//   - [Notify], the default: it is dropped, the peer is told, and the connection continues
 //   - [Drop]: it is dropped, and nobody is told
-//   - [Delay]: it is held until the limit admits it, up to a bound, in order
-//   - [Close] and [CloseAfter]: the connection is ended with status 1008
+//   - [Delay]: it is held until the limit admits it, in order and up to a bound
+//   - [Close] and [CloseAfter]: the connection is closed with status 1008
 //
 // A notice is a text message:
 //
 //	{"type":"rate_limit","retry_after_ms":1500}
 //
-// There is no retry_after_ms when no waiting helps, because the message costs
-// more than the limit ever admits, or when the store failed and the error policy
-// denies. Of messages that one limit denies in a row only the first is answered, and then the
-// first after the announced wait, and none within a second of the last notice
-// ([NoticeInterval]), so that a flood is not echoed.
+// It has no retry_after_ms if waiting doesn't help, because the message costs more than the limit
+// ever admits, or if the store failed and the error policy denies. A burst is a run of denials by
+// one limit with nothing admitted in between. Only its first denial is answered, and then the first
+// after the announced wait, and no two notices come within a second ([NoticeInterval]), so that a
+// flood gets no echo.
 //
-// Several limits are charged together by [traffik.All]: one for each connection
-// ([ByConnection]), one for the user of the handshake, one for all
-// ([traffik.Shared]). [WithLimitFunc] chooses by message, [CostBySize] charges
-// by size, and [WithOutbound] limits what the application writes. Identities are
-// found once for a connection, those that depend on the message ([MessageOf]) for
-// each.
+// Join limits with [traffik.All] to charge them together: one per connection ([ByConnection]), one
+// for the user of the handshake, one for all connections ([traffik.Shared]). [WithLimitFunc] chooses
+// by message, [CostBySize] charges by size, and [WithOutbound] limits what the application writes.
+// Identities are looked up once per connection, and those that depend on the message ([MessageOf])
+// once per message.
 //
-// Fragments and compression are the library's business, so a message counts once
-// however it came; pings, pongs and closes are never counted.
+// The library handles fragments and compression, so a message counts once in whatever form it
+// comes. Pings, pongs and closes are never counted.
 //
-// A message is read into memory whole, since its size may be its cost. One of more than
-// 1 MiB after decompression ends the connection with status 1009, and reads return a
-// [TooBigError]; [WithMaxMessageBytes] sets another bound.
+// A message is read into memory whole, since its size may be its cost. A message of more than 1 MiB
+// after decompression ends the connection with status 1009, and reads return a [TooBigError];
+// [WithMaxMessageBytes] sets another bound.
 //
-// Below the wrappers stands [Meter], whose Allow serves any library.
-//
-// Attempts to connect are limited by the adapter of the HTTP framework.
+// With a library of another style, call [Meter.Allow] for each message. To limit attempts to
+// connect, use the adapter of your HTTP framework.
 package traffikws

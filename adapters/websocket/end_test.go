@@ -254,7 +254,7 @@ func TestHeldWriteEndsWithTheConnection(t *testing.T) {
 			t.Errorf("writes: %v, %v after %v; want the error of the read after a second", first, second, took)
 		}
 		if stat, err := out.Key("ip:192.0.2.1").Stat(t.Context()); err != nil || stat.Remaining != 2 {
-			t.Errorf("%d remaining, %v; want what was not sent given back", stat.Remaining, err)
+			t.Errorf("%d remaining, %v; want a refund of what was not sent", stat.Remaining, err)
 		}
 	})
 }

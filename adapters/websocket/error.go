@@ -7,15 +7,23 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
+// Mistakes of a program that its first test run shows. Calls that return an error return one of
+// these; constructors panic.
+var (
+	errNoConn        = fmt.Errorf("%w: the Conn is nil or zero; make it with Wrap", traffik.ErrUsage)
+	errNoMessageConn = fmt.Errorf("%w: the MessageConn is nil or zero; make it with WrapMessages", traffik.ErrUsage)
+	errNoMeter       = fmt.Errorf("%w: the Meter is nil or zero; make it with NewMeter or NewMeterFunc", traffik.ErrUsage)
+	errNoContext     = fmt.Errorf("%w: the context is nil; give context.Background() where there is no other", traffik.ErrUsage)
+)
+
 // ErrMessageTooBig is what a [TooBigError] wraps.
 var ErrMessageTooBig = errors.New("traffikws: a message is too big")
 
-// TooBigError is what reads and writes return once a peer has sent a message larger
-// than [WithMaxMessageBytes] allows. The connection was closed with status 1009, or is
-// the application's to close if there is no way to: see [WithCloser]. It wraps
-// [ErrMessageTooBig].
+// TooBigError is the error of reads and writes once a peer has sent a message larger than
+// [WithMaxMessageBytes] allows. The wrapper has closed the connection with status 1009, or leaves
+// that to the application if it has no way to; see [WithCloser]. It wraps [ErrMessageTooBig].
 type TooBigError struct {
-	// MaxBytes is the bound, in bytes.
+	// MaxBytes is the bound in bytes.
 	MaxBytes int
 }
 
@@ -27,14 +35,13 @@ func (e *TooBigError) Error() string {
 // Unwrap returns [ErrMessageTooBig].
 func (e *TooBigError) Unwrap() error { return ErrMessageTooBig }
 
-// DeniedError is what reads and writes return whose connection was ended over
-// the limit, and what a write returns that the limit of [WithOutbound] has
-// stopped.
+// DeniedError is the error of a write that the limit of [WithOutbound] has stopped, and of reads and
+// writes once the connection was closed over the limit.
 type DeniedError struct {
-	// Verdict is how the message was judged. Under [Delay] it may be an
-	// admission whose turn comes too late; its charge was refunded.
+	// Verdict is the decision on the message. Under [Delay] it may be an admission whose delay is
+	// too long; the charge was refunded.
 	Verdict traffik.Verdict
-	// Closed tells that the connection was ended with status 1008.
+	// Closed reports that the connection was closed with status 1008.
 	Closed bool
 }
 
@@ -49,5 +56,6 @@ func (e *DeniedError) Error() string {
 	return "traffikws: the message was not sent: it is over the limit"
 }
 
-// Unwrap returns why an error policy stopped the message, nil if a limit did.
+// Unwrap returns the failure of the store under [traffik.FailClosed], nil if a limit stopped the
+// message.
 func (e *DeniedError) Unwrap() error { return e.Verdict.Err() }

@@ -240,7 +240,7 @@ func TestAdmittedAfterTheAnswer(t *testing.T) {
 			t.Errorf("delivered %q, error %v; want the first message alone", got, err)
 		}
 		if stat, err := limit.Key("ip:192.0.2.1").Stat(t.Context()); err != nil || stat.Remaining != 1 {
-			t.Errorf("%+v, %v; want the second given back", stat, err)
+			t.Errorf("%+v, %v; want a refund of the second", stat, err)
 		}
 	})
 }
@@ -270,7 +270,7 @@ func TestWriteInTheStoreAtTheEnd(t *testing.T) {
 				}
 				store := traffiktest.Break(memory)
 				store.Slow(time.Second)
-				time.AfterFunc(time.Millisecond, func() { store.Slow(0) }) // not what gives back
+				time.AfterFunc(time.Millisecond, func() { store.Slow(0) }) // not the refund
 				store.Fail(c.fail)
 				out := traffik.MustNew("out", "1/h", traffik.WithBackend(store), costs(c.cost), traffik.WithErrorPolicy(traffik.Propagate))
 				s := slowlyClosing{newPipe(), 4 * time.Second}

@@ -1,37 +1,41 @@
 package traffikws
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
+	"math"
 	"sync"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// The opcodes of a text message, of a close, which is the first of control frames, and of
-// a pong (RFC 6455, section 11.8): both styles of library number them so, too.
+// The opcodes of a text message, of a close, which is the first control frame, and of a pong
+// (RFC 6455, section 11.8). Libraries of both styles use the same numbers.
 const (
 	textMessage  = 1
 	closeMessage = 8
 	pongMessage  = 10
 )
 
-// Message is one message as far as limits are concerned.
+// DefaultMaxMessageBytes is the size in bytes, 1 MiB, of the largest inbound message that is
+// accepted without [WithMaxMessageBytes].
+const DefaultMaxMessageBytes = 1 << 20
+
+// Message is one message as limits see it.
 type Message struct {
-	// Type is the opcode of RFC 6455: 1 is text, 2 binary. Those of control
-	// frames, 8 and up, are never counted.
+	// Type is the opcode of RFC 6455: 1 is text, 2 is binary. Control frames, 8 and up, are never
+	// counted.
 	Type int
-	// Data is the message; it is neither changed nor kept.
+	// Data is the message. It is neither changed nor kept.
 	Data []byte
 }
 
-func (m Message) control() bool { return m.Type >= closeMessage }
-
-// MessageOf returns the message that r is charged for. It is for the functions
-// of a throttle that see the request, such as those of [traffik.WithCostFunc]
-// and [traffik.Identify]; elsewhere, and for nil, it reports false. An identity
-// found by a function that has called it holds for that message alone: the
-// function is asked for each.
+// MessageOf returns the message that r is charged for. Call it in the functions of a throttle that
+// see the request, such as those of [traffik.WithCostFunc] and [traffik.Identify]. It reports false
+// for nil and for requests that are no message. An identity that such a function returns after this
+// call holds for one message: the function is called for each.
 func MessageOf(r *traffik.Request) (m Message, ok bool) {
 	if r == nil {
 		return Message{}, false
@@ -44,9 +48,9 @@ func MessageOf(r *traffik.Request) (m Message, ok bool) {
 	return source.message, true
 }
 
-// CostBySize is a cost function for [traffik.WithCostFunc]: one unit for each
-// started piece of so many bytes, and one for an empty message. CostBySize(1)
-// counts bytes, with a rate such as "64000/s". It panics for less than a byte.
+// CostBySize returns a cost function for [traffik.WithCostFunc]: one unit for each started piece of
+// that many bytes, and one unit for an empty message. CostBySize(1) counts bytes; combine it with a
+// rate such as "64000/s". It panics for less than 1 byte.
 func CostBySize(bytes int) func(*traffik.Request) (units int64, err error) {
 	if bytes < 1 {
 		panic(fmt.Sprintf("traffikws: CostBySize(%d); accepted is 1 byte or more", bytes))
@@ -60,8 +64,8 @@ func CostBySize(bytes int) func(*traffik.Request) (units int64, err error) {
 	}
 }
 
-// ByConnection makes an identifier that is another for every connection:
-// "connection:…". What is not a message of a connection is absent.
+// ByConnection returns the identifier "connection:…", which is different for every connection. It
+// is absent for requests that are no message.
 func ByConnection() *traffik.Identifier { return byConnection }
 
 var byConnection = traffik.Identify("connection", func(r *traffik.Request) (string, error) {
@@ -71,17 +75,12 @@ var byConnection = traffik.Identify("connection", func(r *traffik.Request) (stri
 	return "", traffik.ErrAbsent
 })
 
-// messageSource is what the native context of the handshake knows, with the
-// message under way.
+// messageSource is the native context of the handshake together with a message.
 type messageSource struct {
 	traffik.Source // nil if there is none
 	message        Message
-	connection     func() string
+	connection     func() string // the name of the connection
 }
-
-// newConnection returns the name of a connection: made when it is asked for,
-// and told apart from those of other processes on the same store.
-func newConnection() func() string { return sync.OnceValue(rand.Text) }
 
 // Param implements [traffik.Source].
 func (s *messageSource) Param(name string) string {
@@ -101,3 +100,81 @@ func (s *messageSource) Value(key any) any {
 
 // Unwrap leads to a [traffik.Router].
 func (s *messageSource) Unwrap() traffik.Source { return s.Source }
+
+// newConnection returns a function that names a connection. The name is made at the first call and
+// is unique among all processes on a store.
+func newConnection() func() string { return sync.OnceValue(rand.Text) }
+
+// openFunc starts to read the next message from the connection. Its data comes from body, or is in
+// the message if body is nil.
+type openFunc func(ctx context.Context) (m Message, body io.Reader, err error)
+
+// openSocket reads conn by Reader if it has that method, as coder/websocket does.
+func openSocket[T ~int](conn Socket[T]) openFunc {
+	streams, ok := conn.(interface {
+		Reader(ctx context.Context) (T, io.Reader, error)
+	})
+	if !ok {
+		return func(ctx context.Context) (Message, io.Reader, error) {
+			kind, data, err := conn.Read(ctx)
+			return Message{Type: int(kind), Data: data}, nil, err
+		}
+	}
+	return func(ctx context.Context) (Message, io.Reader, error) {
+		kind, body, err := streams.Reader(ctx)
+		return Message{Type: int(kind)}, body, err
+	}
+}
+
+// openMessageSocket reads conn by NextReader if it has that method, as gorilla/websocket does.
+func openMessageSocket(conn MessageSocket) (open openFunc, skips bool) {
+	streams, ok := conn.(interface {
+		NextReader() (messageType int, r io.Reader, err error)
+	})
+	if !ok {
+		return func(context.Context) (Message, io.Reader, error) {
+			messageType, data, err := conn.ReadMessage()
+			return Message{Type: messageType, Data: data}, nil, err
+		}, false
+	}
+	return func(context.Context) (Message, io.Reader, error) {
+		messageType, body, err := streams.NextReader()
+		return Message{Type: messageType}, body, err
+	}, true
+}
+
+// messageReader reads whole messages of at most max bytes. A compressed message grows while it is
+// read, so its body is read up to the bound and no further. Without a body the library has read the
+// message already, and its size is checked.
+type messageReader struct {
+	open    openFunc
+	skips   bool // open passes over what is left of the message before
+	max     int
+	closing *closeState
+	body    io.LimitedReader // of the message being read
+}
+
+// read returns the next message. One above the bound ends the connection. Messages of a connection
+// that is over are cut off.
+func (mr *messageReader) read(ctx context.Context) (Message, error) {
+	live := ctx.Err() == nil
+	m, body, err := mr.open(ctx)
+	lost := isClosed(mr.closing.lost)
+	switch {
+	case err != nil || body == nil:
+	case !lost:
+		mr.body = io.LimitedReader{R: body, N: min(int64(mr.max), math.MaxInt64-1) + 1}
+		m.Data, err = io.ReadAll(&mr.body)
+		mr.body.R = nil
+	case !mr.skips:
+		_, err = io.Copy(io.Discard, body)
+	}
+	switch {
+	case err != nil && live: // else ctx ended the read before it began, and not the connection
+		mr.closing.fail(err)
+	case err == nil && !lost && len(m.Data) > mr.max:
+		mr.closing.end(&TooBigError{MaxBytes: mr.max}, messageTooBig, tooBigReason, mr.closing.finish != nil)
+		m.Data = nil
+	}
+	return m, err
+}

@@ -149,7 +149,7 @@ func TestDelayOfAQueueingStrategy(t *testing.T) {
 	})
 }
 
-// A place in a queue further back than the bound is given back, and the peer
+// A place in a queue further back than the bound is refunded, and the peer
 // told when to come again; an outbound message is not sent.
 func TestDelayBehindALongQueue(t *testing.T) {
 	t.Parallel()

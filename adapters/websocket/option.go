@@ -3,59 +3,126 @@ package traffikws
 import (
 	"context"
 	"fmt"
+	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
+
+// DefaultMaxDelay is how long [Delay] holds a message if it is not given a bound. It is less than
+// peers usually wait for a pong.
+const DefaultMaxDelay = 10 * time.Second
+
+// Mode decides what happens to a message over the limit. The zero Mode is [Notify].
+type Mode struct {
+	silent     bool
+	hold       time.Duration // the bound of Delay, else 0
+	violations int           // how many end the connection, 0 for none
+}
+
+// Notify drops the message and tells the sender. For an inbound message a notice tells the peer,
+// once per burst of denials and never twice within [NoticeInterval]; a burst ends when a message is
+// admitted or the announced wait is over. For an outbound message the write returns a
+// [DeniedError].
+func Notify() Mode { return Mode{} }
+
+// Drop drops the message and tells nobody.
+func Drop() Mode { return Mode{silent: true} }
+
+// Delay holds the message until the limit admits it, for at most the given time after the messages
+// before it are done; 0 or less means [DefaultMaxDelay]. Time that the store takes counts, but a
+// call of the store is not cut short. A message that would have to wait longer is treated as by
+// [Notify]. Delay also waits as long as a queueing strategy asks for, and refunds a place in its
+// queue that is beyond the bound. Limits of wrappers around wrappers hold one after the other; join
+// them with [traffik.All] instead.
+//
+// Inbound messages stay in order. While one is held, the next ones are read ahead, so that pings,
+// pongs and closes among them are seen. Up to 256 messages or 64 KiB, and the message that exceeds
+// this, are kept. Then reading stops until the hold is over, and the peer's writes block, its pings
+// included. So a connection takes at most 64 KiB and four times [WithMaxMessageBytes] of memory.
+//
+// When the peer closes, the messages it sent before are still delivered, each in its turn, and then
+// the error of the close. What is left after the longer of the bound and [DefaultMaxDelay] is
+// dropped. When the connection breaks, or you close it by [Conn.Close], [Conn.CloseNow],
+// [MessageConn.WriteControl] or [MessageConn.Close], the held message and those read ahead are
+// neither charged nor delivered, and reads return the error of the connection. Close through the
+// wrapper: it can't tell the peer's answer to a close frame that is sent past it from a close by the
+// peer. Messages read ahead are then delivered and charged as above, even after the connection
+// beneath is closed.
+//
+// When the context of a Read ends while a message is held, the next Read continues with the message
+// and the rest of its wait, and doesn't charge it again. If the connection ends instead, the charge
+// is refunded. A write whose context or deadline ends before its turn is denied at once.
+//
+// With gorilla/websocket and other libraries that have handlers and read deadlines, note that a
+// goroutine of the wrapper reads ahead, and that its read continues after ReadMessage has returned,
+// until a message comes. So handlers of pings, pongs and closes may run there at any time: share
+// nothing with them without a lock. A panic in a handler continues in the next ReadMessage. A read
+// deadline also runs while a message is held or processed, and ends the connection: move it in the
+// handler of pongs, or make it longer than both take.
+func Delay(most time.Duration) Mode {
+	if most <= 0 {
+		most = DefaultMaxDelay
+	}
+	return Mode{hold: most}
+}
+
+// Close ends the connection with status 1008 (policy violation) at the first message over the
+// limit. It is CloseAfter(1).
+func Close() Mode { return CloseAfter(1) }
+
+// CloseAfter treats messages over the limit as [Notify] does, and ends the connection with status
+// 1008 (policy violation) at the n-th of them. Each direction counts for itself, with its own n,
+// over the whole life of the connection: what the application writes is not held against the peer.
+// Messages that are stopped because the store failed don't count. An n below 1 counts as 1.
+func CloseAfter(n int) Mode { return Mode{violations: max(1, n)} }
 
 // Option configures [Wrap] and [WrapMessages].
 type Option interface {
 	apply(c *config)
 }
 
-type config struct {
-	mode     Mode
-	maxBytes int // of an inbound message
-	choose   func(Message) traffik.Limiter
-	outLimit traffik.Limiter
-	outMode  Mode
-	notify   func(ctx context.Context, notice []byte) error
-	closer   func(code int, reason string) error
-	finish   func() // closes what closer has ended, once it is read empty; nil if closer does
-}
-
 type optionFunc func(c *config)
 
 func (f optionFunc) apply(c *config) { f(c) }
 
-// WithMode sets what becomes of inbound messages over the limit; the default is
-// [Notify].
+type config struct {
+	mode     Mode
+	maxBytes int // of an inbound message
+	limit    traffik.Limiter
+	choose   func(Message) traffik.Limiter // instead of limit, unless it is nil
+	outLimit traffik.Limiter
+	outMode  Mode
+	notify   func(ctx context.Context, notice []byte) error
+	closer   func(code int, reason string) error
+	finish   func() // closes what closer has ended, after the peer's answer; nil if closer does
+}
+
+// WithMode sets what happens to inbound messages over the limit. The default is [Notify].
 func WithMode(mode Mode) Option {
 	return optionFunc(func(c *config) { c.mode = mode })
 }
 
-// WithLimitFunc chooses the limit of each inbound message, in place of the one
-// given to [Wrap] or [WrapMessages], which may be nil then. A message for which
-// it returns nil is free, be it a nil [traffik.Throttle] or [traffik.Gate]. It is
-// called once for each message, from the goroutine that reads. A nil function
-// keeps the one limit.
+// WithLimitFunc chooses the limit of each inbound message, in place of the limit given to [Wrap] or
+// [WrapMessages], which may then be nil. A message is free if choose returns nil, also a nil
+// [traffik.Throttle] or [traffik.Gate]. Choose is called once for each message, in the goroutine
+// that reads. A nil function keeps the one limit.
 func WithLimitFunc(choose func(m Message) traffik.Limiter) Option {
 	return optionFunc(func(c *config) { c.choose = choose })
 }
 
-// WithMaxMessageBytes bounds the size of each inbound message to n bytes, counted after
-// decompression; the default is [DefaultMaxMessageBytes], 1 MiB. A larger message is
-// neither delivered nor charged. It ends the connection with status 1009, as [Close]
-// does with 1008, and reads and writes return a [TooBigError] from then on. What [Delay]
-// holds is dropped.
+// WithMaxMessageBytes limits the size of inbound messages to n bytes, counted after decompression.
+// The default is [DefaultMaxMessageBytes], 1 MiB; [math.MaxInt] means no bound. It panics if n is
+// below 1.
 //
-// Reading stops one byte above the bound if the connection has the method Reader, as that
-// of coder/websocket, or NextReader, as that of gorilla/websocket. A connection without
-// reads the message whole first. The read limit of the library holds besides, with an
-// error of the library's: coder/websocket allows 32,768 bytes until SetReadLimit is
-// called, and gorilla/websocket counts bytes before decompression. What the application
-// writes is not bounded.
+// A larger message is neither delivered nor charged. It ends the connection with status 1009, as
+// [Close] does with 1008, reads and writes return a [TooBigError] from then on, and messages held by
+// [Delay] are dropped.
 //
-// It panics if n is below 1. Give [math.MaxInt] for no bound.
+// Reading stops one byte above the bound if the connection has the method Reader, as coder/websocket
+// does, or NextReader, as gorilla/websocket does. Otherwise the message is read whole first. The
+// library's read limit applies besides, with the library's error: coder/websocket allows 32,768
+// bytes until you call SetReadLimit, and gorilla/websocket counts bytes before decompression. What
+// the application writes is not bounded.
 func WithMaxMessageBytes(n int) Option {
 	if n < 1 {
 		panic(fmt.Sprintf("traffikws: WithMaxMessageBytes(%d); accepted is 1 byte or more", n))
@@ -63,22 +130,21 @@ func WithMaxMessageBytes(n int) Option {
 	return optionFunc(func(c *config) { c.maxBytes = n })
 }
 
-// WithOutbound limits what the application writes, too. A message over the limit
-// is not sent: under [Notify] and [CloseAfter] the write returns a [DeniedError],
-// under [Drop] it returns nil, under [Delay] it blocks first, at most until the
-// connection's reads have failed; a write whose context or deadline ends before its turn
-// is denied at once. Once the connection was closed over the limit
-// all writes return the same DeniedError, and so do reads: go on reading until then
-// over gorilla/websocket, whose peer might else not see why. Notices are not counted. A nil limit,
-// be it a nil [traffik.Throttle] or [traffik.Gate], keeps writes unlimited.
+// WithOutbound limits what the application writes. Notices are not counted. A nil limit, also a nil
+// [traffik.Throttle] or [traffik.Gate], leaves writes unlimited.
+//
+// A message over the limit is not sent. Under [Notify] and [CloseAfter] the write returns a
+// [DeniedError], under [Drop] nil. Under [Delay] the write blocks first, at most until a read of the
+// connection fails; a write whose context or deadline ends before its turn is denied at once. Once
+// the connection was closed over the limit, all writes and reads return the same DeniedError. With
+// gorilla/websocket go on reading until they do, else the peer might not see why.
 func WithOutbound(limit traffik.Limiter, mode Mode) Option {
 	return optionFunc(func(c *config) { c.outLimit, c.outMode = limit, mode })
 }
 
-// WithNotifier sends notices through a function of the application instead of
-// the connection itself, for applications with one goroutine that writes. The
-// notice is a JSON text, the function's own from then on. It is called from
-// Read; its error is returned there. A nil function keeps the default.
+// WithNotifier sends notices through notify instead of the connection. Give it if one goroutine of
+// the application does all writes. The notice is a JSON text that notify may keep. Read calls notify
+// and returns its error. A nil function keeps the default.
 func WithNotifier(notify func(ctx context.Context, notice []byte) error) Option {
 	return optionFunc(func(c *config) {
 		if notify != nil {
@@ -87,16 +153,15 @@ func WithNotifier(notify func(ctx context.Context, notice []byte) error) Option 
 	})
 }
 
-// WithCloser ends the connection through a function of the application, for
-// libraries with a way of their own; [Close] and [CloseAfter] call it with
-// status 1008, [WithMaxMessageBytes] with 1009, once for a connection, in the goroutine
-// that reads or writes, and [Conn.Close] with the status it is given.
-// After that nothing is read or written through the wrapper; a read that is under
-// way is the function's to end. Other calls of the wrapper learn of the end when the
-// function has returned, or after five seconds: it must not use the wrapper itself.
-// Without it both styles of
-// closing are known: Close(code, reason), as in coder/websocket, and
-// WriteControl, as in gorilla/websocket. A nil function keeps them.
+// WithCloser ends the connection through closer. Give it for libraries that have neither
+// Close(code, reason), as coder/websocket, nor WriteControl, as gorilla/websocket. A nil function
+// keeps the library's method.
+//
+// [Close] and [CloseAfter] call closer with status 1008 and [WithMaxMessageBytes] with 1009, once
+// per connection, in the goroutine that reads or writes; [Conn.Close] calls it with the status that
+// it is given. From then on the wrapper neither reads nor writes; a read under way is for closer to
+// end. Other calls of the wrapper learn of the end when closer has returned, or after five seconds,
+// so closer must not use the wrapper.
 func WithCloser(closer func(code int, reason string) error) Option {
 	return optionFunc(func(c *config) {
 		if closer != nil {
@@ -105,37 +170,25 @@ func WithCloser(closer func(code int, reason string) error) Option {
 	})
 }
 
-// newConfig applies opts. Limit is for messages that no function chooses for.
 func newConfig(limit traffik.Limiter, notify func(context.Context, []byte) error, opts []Option) *config {
-	c := &config{maxBytes: DefaultMaxMessageBytes, notify: notify}
+	c := &config{maxBytes: DefaultMaxMessageBytes, limit: limit, notify: notify}
 	for i, opt := range opts {
 		if opt == nil {
 			panic(fmt.Sprintf("traffikws: option %d is nil; leave it out", i+1))
 		}
 		opt.apply(c)
 	}
-	if c.choose == nil {
-		c.choose = always(limit)
-	}
 	return c
 }
 
-// close tells the peer why it is hung up on, if there is a way to. An error says that it
-// is gone already, which is what was wanted.
-func (c *config) close(code int, reason string) {
-	if c.closer != nil {
-		_ = c.closer(code, reason)
-	}
-}
-
-// closeWith sets how the library closes, in one step or with finish in two,
-// unless the application closes. It panics if nobody can: when the connection is
-// wrapped rather than when a message is over the limit.
+// closeWith sets how the library closes, unless the application does: in one step or, with finish,
+// in two. It panics if a mode needs a way to close and there is none, rather than at the first
+// message over the limit.
 func (c *config) closeWith(closer func(code int, reason string) error, finish func()) {
 	if c.closer == nil {
 		c.closer, c.finish = closer, finish
 	}
-	if c.closer == nil && (c.mode.closes() || c.outMode.closes()) {
+	if c.closer == nil && (c.mode.violations > 0 || c.outMode.violations > 0) {
 		panic("traffikws: this connection has neither Close(code, reason) nor WriteControl; give WithCloser to close it over the limit")
 	}
 }

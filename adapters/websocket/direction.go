@@ -1,0 +1,243 @@
+package traffikws
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// direction is one direction of a connection: what its messages are charged to, and what becomes
+// of those over the limit.
+type direction struct {
+	meter      *Meter
+	mode       Mode
+	closing    *closeState
+	ahead      *readAhead // of an inbound direction under Delay, else nil
+	violations atomic.Int64
+}
+
+// pending is a message that is not yet delivered or sent. Under Delay its read may end first; the
+// next read takes it.
+type pending struct {
+	message  Message
+	gate     *traffik.Gate // what it is charged to, nil if it is free
+	verdict  traffik.Verdict
+	charged  bool          // admitted, and not refunded
+	wait     time.Duration // until it would be admitted, if it is denied
+	deadline time.Time     // of all holds, under Delay
+	until    time.Time     // the end of the latest hold, zero if there was none
+}
+
+// enter makes m pending. Its holds end at the deadline if that is not zero.
+func (d *direction) enter(m Message, deadline time.Time) *pending {
+	p := &pending{message: m, gate: d.meter.gateOf(m)}
+	if d.mode.hold > 0 {
+		p.deadline = earlier(now().Add(d.mode.hold), deadline)
+	}
+	return p
+}
+
+// earlier returns the earlier of t and other; a zero other is no time.
+func earlier(t, other time.Time) time.Time {
+	if t.IsZero() || !other.IsZero() && other.Before(t) {
+		return other
+	}
+	return t
+}
+
+// admit charges a message, and under Delay waits until that succeeds. It reports whether the
+// message is admitted. An error, from the store or of the wait, leaves that undecided.
+func (d *direction) admit(ctx context.Context, p *pending) (bool, error) {
+	for {
+		if d.mode.hold > 0 && p.until.After(now()) {
+			if err := d.pause(ctx, p.until); err != nil {
+				return false, err
+			}
+		}
+		if p.charged {
+			return true, nil
+		}
+		v, err := d.meter.charge(ctx, p.message, p.gate)
+		if err != nil {
+			return false, err
+		}
+		p.verdict, p.charged = v, v.Allowed()
+		if p.charged && d.mode.hold == 0 {
+			return true, nil
+		}
+		p.wait = v.RetryAfter()
+		if d.mode.hold == 0 || !p.hold() {
+			p.refund(ctx)
+			return false, nil
+		}
+	}
+}
+
+// refundPatience is how long a call waits for a refund. A slower store finishes by itself.
+const refundPatience = 50 * time.Millisecond
+
+// refund refunds what was charged for a message that goes no further, whether or not ctx has
+// ended. The charge stays if the store fails; no caller could help that.
+func (p *pending) refund(ctx context.Context) {
+	if p.charged {
+		p.charged = false
+		_ = p.verdict.RefundWithin(ctx, refundPatience)
+	}
+}
+
+// ends reports whether the denial v ends the connection, and counts it.
+func (d *direction) ends(v traffik.Verdict) bool {
+	return d.mode.violations > 0 && !v.Failed() && d.violations.Add(1) >= int64(d.mode.violations)
+}
+
+// send reports whether m, which the application writes, is to be sent; else the error is the
+// application's. A message that would wait beyond the end of ctx or a deadline that is not zero is
+// denied at once.
+func (d *direction) send(ctx context.Context, m Message, deadline time.Time) (bool, error) {
+	end, _ := ctx.Deadline()
+	p := d.enter(m, earlier(end, deadline))
+	admitted, err := d.admit(ctx, p)
+	if errors.Is(err, errOver) {
+		err = d.closing.why()
+	}
+	if denied := d.closing.denied(); denied != nil { // whatever the store says
+		err = denied
+	}
+	switch {
+	case err != nil:
+		p.refund(ctx)
+		return false, err
+	case admitted:
+		return true, nil
+	case d.mode.silent:
+		return false, nil
+	}
+	denied := &DeniedError{Verdict: p.verdict}
+	if !d.ends(p.verdict) {
+		return false, denied
+	}
+	denied.Closed = true
+	d.closing.end(denied, policyViolation, overLimitReason, false)
+	return false, d.closing.denied() // perhaps of another end
+}
+
+// inbound decides for each message read whether it is delivered. One goroutine at a time reads, as
+// every library requires.
+type inbound struct {
+	direction
+	reader   *messageReader
+	notify   func(ctx context.Context, notice []byte) error
+	notices  noticeLog
+	kept     atomic.Pointer[pending] // that no read works on; whoever swaps it out owns it
+	lastCall time.Time               // the end of delivery after the peer's close under Delay, zero before
+	drained  bool                    // read up to the peer's answer to the wrapper's close frame
+}
+
+// next returns the next message that is admitted.
+func (in *inbound) next(ctx context.Context) (Message, error) {
+	for {
+		if err := in.ended(ctx); err != nil {
+			return Message{}, err
+		}
+		p := in.kept.Swap(nil)
+		if p == nil {
+			m, err := in.read(ctx)
+			switch {
+			case isClosed(in.closing.lost):
+				continue // ended says why
+			case err != nil:
+				return m, err
+			}
+			p = in.enter(m, in.lastCall)
+		}
+		admitted, err := in.admit(ctx, p)
+		switch {
+		case isClosed(in.closing.lost):
+			p.refund(ctx)
+			continue
+		case err != nil && ctx.Err() != nil:
+			in.keep(p)
+			return p.message, err
+		case err != nil:
+			return p.message, err
+		case admitted:
+			in.notices.admitted(p.verdict)
+			return p.message, nil
+		case in.ends(p.verdict):
+			in.closing.end(&DeniedError{Verdict: p.verdict, Closed: true}, policyViolation, overLimitReason, in.closing.finish != nil)
+			continue
+		case in.mode.silent || isClosed(in.closing.over) || !in.notices.due(p):
+		default:
+			if err := in.notify(ctx, notice(p.wait)); err != nil && !isClosed(in.closing.lost) {
+				return p.message, err
+			}
+		}
+		if ctx.Err() != nil && !isClosed(in.closing.lost) { // nothing is read with it
+			return Message{}, context.Cause(ctx)
+		}
+	}
+}
+
+// read returns the next message, or the error of the connection.
+func (in *inbound) read(ctx context.Context) (Message, error) {
+	if in.ahead != nil {
+		return in.ahead.next(ctx)
+	}
+	return in.reader.read(ctx)
+}
+
+// ended returns why nothing more is delivered, or not with ctx. Pending messages are lost with the
+// connection or when the application closes it. What came before a close of the peer is delivered
+// until the last call.
+func (in *inbound) ended(ctx context.Context) error {
+	if isClosed(in.closing.over) {
+		if in.ahead != nil {
+			in.ahead.carryPanic()
+		}
+		c := in.closing.known()
+		if c.ended != nil {
+			in.drain(ctx)
+			return in.closing.denied()
+		}
+		in.lastCall = time.Time{}
+		if !c.peerClosedAt.IsZero() {
+			in.lastCall = c.peerClosedAt.Add(max(in.mode.hold, DefaultMaxDelay))
+		}
+		if in.mode.hold > 0 && c.failed != nil && !now().Before(in.lastCall) {
+			in.refundKept()
+			return c.failed
+		}
+	}
+	if in.mode.hold > 0 {
+		return context.Cause(ctx)
+	}
+	return nil // the library knows
+}
+
+// drain reads up to the peer's answer to the wrapper's close frame where the library leaves that to
+// its user: the system resets a connection that is closed with messages unread, and the peer might
+// never see the frame.
+func (in *inbound) drain(ctx context.Context) {
+	for !in.drained && in.closing.finish != nil {
+		_, err := in.read(context.WithoutCancel(ctx))
+		in.drained = err != nil
+	}
+}
+
+// keep leaves p to the next read, unless the connection ends meanwhile.
+func (in *inbound) keep(p *pending) {
+	in.kept.Store(p)
+	if isClosed(in.closing.lost) {
+		in.refundKept()
+	}
+}
+
+// refundKept drops the message that is left to the next read, and refunds it.
+func (in *inbound) refundKept() {
+	if p := in.kept.Swap(nil); p != nil {
+		p.refund(context.Background())
+	}
+}
