@@ -10,11 +10,11 @@ import (
 
 // Key names one counter of a backend.
 type Key struct {
-	// Scope is the throttle's uid and its strategy's ID, interned once by New. It is
-	// compared as a pointer. Throttles with equal uid and strategy ID share their
-	// counters on one backend.
+	// Scope is the throttle's uid and its strategy's ID, interned once by New and compared
+	// as a pointer. Throttles with equal uid and strategy ID share their counters on one
+	// backend.
 	Scope unique.Handle[string]
-	// ID is the identity, as "ip:192.0.2.1". The rate is never part of a key.
+	// ID is the identity, such as "ip:192.0.2.1". The rate is never part of a key.
 	ID string
 }
 
@@ -23,63 +23,60 @@ type Op struct {
 	Key      Key
 	Strategy Strategy
 	Draw     Draw
-	// Advisory marks a limit that only reports: it is drawn if it fits and no
-	// other op denies, and its own denial stops nobody.
+	// Advisory marks a limit that only reports: it is drawn if it fits and no other op
+	// denies, and its denial stops nobody.
 	Advisory bool
 }
 
-// Backend keeps the score. All methods are safe for concurrent use, keep none
-// of the slices handed to them after they return, also when ctx ended early,
-// and set Draw.Now of the ops from one reading of their clock per call. A store
-// without a clock of its own may decide a key at the latest time that any of its
-// writers saw instead, and says how far that lies ahead in [Decision.Ahead].
+// Backend stores counters. All methods are safe for concurrent use and return when ctx
+// ends. They keep none of the slices given to them after they return, and set Draw.Now of
+// the ops from one reading of their clock per call. A store without a clock may instead
+// decide a key at the latest time that any of its writers saw; [Decision.Ahead] tells how
+// far that lies ahead.
 //
-// Being over the limit is a [Decision], never an error. An error means that
-// the store failed and that nothing is known. Errors wrap [ErrBackend] or one
-// of its kinds, or the cause of ctx's end; a throttle tells a caller who gave up from a
-// deadline, and wraps errors without a kind in ErrBackend. What is wrong with the call itself
-// wraps [ErrUsage] and is no failure. Every method has to return when ctx ends: throttles bound
-// all calls but Take by a context of five seconds, and Take by that of their caller.
+// Being over the limit is a [Decision], never an error. An error means that the store
+// failed and nothing is known. Errors wrap [ErrBackend] or one of its kinds, or the cause
+// of ctx's end; a throttle wraps others in ErrBackend. A wrong call wraps [ErrUsage] and is
+// no failure. A throttle bounds all calls but Take by five seconds, and Take by its
+// caller's context.
 //
-// The interface never grows a method; extra powers are [StateReader],
-// [NamespaceResetter] and [StateBounder], found by assertion, and a decorator
-// forwards all of them.
+// Package store helps to write one and shows how. The interface never grows a method:
+// extra powers are [StateReader], [NamespaceResetter], [StateBounder] and [PolicySetter],
+// found by assertion, and a decorator forwards all of them.
 type Backend interface {
-	// Take draws every op or none, atomically, and puts the answers into
-	// out[:len(ops)]. When one op that is not Advisory denies, nothing is
-	// charged, and the ops that would have fitted are answered as a look
-	// (Cost 0) at their uncharged state. The keys of one Take are distinct;
-	// [ErrDuplicateKey] otherwise.
+	// Take draws every op or none, atomically, and puts the answers into out[:len(ops)].
+	// When one op that is not Advisory denies, nothing is charged, and the ops that would
+	// have fitted are answered as a look (Cost 0) at their uncharged state. Two ops with
+	// one key are [ErrDuplicateKey].
 	Take(ctx context.Context, ops []Op, out []Decision) error
 
 	// Peek gives the answers that Take would give and writes nothing.
 	Peek(ctx context.Context, ops []Op, out []Decision) error
 
-	// Reset forgets keys: each is untouched from then on. States hold no trace of it: a
-	// refund of a draw made before may lower what was drawn since, never below zero.
+	// Reset makes keys untouched. States hold no trace of it: a refund of a draw made
+	// before may lower what was drawn since, never below zero.
 	Reset(ctx context.Context, keys ...Key) error
 
-	// Close frees what the backend itself made, never a client handed to it.
-	// It may be called more than once; Take and Peek fail with [ErrClosed]
-	// afterwards.
+	// Close frees what the backend made, never a client given to it. It may be called
+	// more than once. Take and Peek fail with [ErrClosed] afterwards.
 	Close() error
 }
 
-// StateReader is an optional power of a [Backend]: the stored states of keys,
-// nil for an untouched one, appended to dst in the order of keys and owned by
-// the caller, with the time at which a draw on them would be decided.
+// StateReader is an optional power of a [Backend]. ReadStates appends the stored state of
+// each key, nil for an untouched one, to dst, and returns the time at which a draw on them
+// would be decided. The caller owns the states.
 type StateReader interface {
 	ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]byte, Instant, error)
 }
 
-// NamespaceResetter is an optional power of a [Backend]: it forgets all keys
-// of the backend's namespace.
+// NamespaceResetter is an optional power of a [Backend]: it makes all keys of the
+// backend's namespace untouched.
 type NamespaceResetter interface {
 	ResetNamespace(ctx context.Context) error
 }
 
-// StateBounder is an optional power of a [Backend]: the largest state that it
-// can store, in bytes.
+// StateBounder is an optional power of a [Backend]: the largest state, in bytes, that it
+// can store.
 type StateBounder interface {
 	MaxStateBytes() int
 }

@@ -26,12 +26,12 @@ const (
 // Named sets for [WithTrustedProxies].
 const (
 	// Loopback is 127.0.0.0/8 and ::1: a proxy on the same host.
-	Loopback = clientip.Loopback
+	Loopback = "loopback"
 	// Private is what the internet doesn't route: 10.0.0.0/8, 172.16.0.0/12 and
 	// 192.168.0.0/16 (RFC 1918), fc00::/7 (RFC 4193), and link-local, 169.254.0.0/16
 	// (RFC 3927) and fe80::/10 (RFC 4291). It has neither loopback nor the carriers'
 	// 100.64.0.0/10 (RFC 6598).
-	Private = clientip.Private
+	Private = "private"
 )
 
 const (

@@ -5,35 +5,34 @@ import (
 	"time"
 )
 
-// Clock tells a backend the time. Now must be safe for concurrent use; it may
-// stand still or step back, which costs callers patience but never hands out
-// more than the limit (see [Strategy]).
+// Clock tells a backend the time. Now is safe for concurrent use. It may stand still or
+// step back, which makes callers wait longer but never admits more than the limit.
 type Clock interface {
 	Now() Instant
 }
 
-// wallNanos is wall time in nanoseconds since 1970, for what is logged.
+// wallNanos returns wall time in nanoseconds since 1970, for logging.
 func wallNanos() int64 { return time.Now().UnixNano() }
 
 // anchorMicros is how far the monotonic clock runs before it is set to wall
 // time again.
 const anchorMicros = 1_000_000
 
-// driftMicros is how far behind the clock may find itself without stepping
-// back. Slewing and rounding come to less each second, and a step back, though
-// harmless, makes every stored state be rewritten.
+// driftMicros is how far the clock may run ahead of wall time without stepping back.
+// Slewing and rounding cause less each second, and a step back, though harmless, makes
+// every stored state be rewritten.
 const driftMicros = 1_000
 
-// systemClock is wall time told by the monotonic clock, which costs half of
-// time.Now, and set to wall time at least once a second. Inside a
-// testing/synctest bubble it follows the bubble's clock.
+// systemClock is wall time told by the monotonic clock, which costs half of time.Now, and
+// set to wall time at least once a second. Inside a testing/synctest bubble it follows the
+// bubble's clock.
 type systemClock struct {
-	base time.Time // what readings are taken from; carries the monotonic clock
-	// both tells wall time, in microseconds since 1970, and the reading at that moment.
+	base time.Time // readings count from it; it carries the monotonic clock
+	// both returns wall time, in microseconds since 1970, and the reading at that moment.
 	both func() (wall, reading int64)
-	// offset is what to add to a reading, anchored the reading at which it was
-	// last found. They are written apart; a reader that sees one new and one
-	// old is off by what the anchoring would have corrected.
+	// offset is added to a reading, and anchored is the reading at which it was last
+	// measured. They are written one after the other; a goroutine that sees one new and
+	// one old is off by the correction of that anchoring.
 	offset, anchored atomic.Int64
 }
 
@@ -50,13 +49,13 @@ func newSystemClock() *systemClock {
 // Now implements [Clock].
 func (c *systemClock) Now() Instant { return c.at(c.reading()) }
 
-// reading is that of the monotonic clock.
+// reading returns that of the monotonic clock.
 func (c *systemClock) reading() int64 { return int64(time.Since(c.base) / time.Microsecond) }
 
-// at turns a reading of the monotonic clock into an instant, asking for wall
-// time when the last anchor is a second old or lies as far in the future, as it does
-// after entering a bubble of testing/synctest. A reading that is a little older than
-// the anchor is that of a goroutine which had to wait meanwhile.
+// at turns a reading of the monotonic clock into an instant. It asks for wall time when
+// the last anchor is a second old or lies a second in the future, as it does after
+// entering a testing/synctest bubble. A reading that is a little older than the anchor is
+// that of a goroutine that had to wait meanwhile.
 func (c *systemClock) at(reading int64) Instant {
 	if uint64(reading-c.anchored.Load()+anchorMicros) >= 2*anchorMicros {
 		c.anchor()
@@ -64,7 +63,7 @@ func (c *systemClock) at(reading int64) Instant {
 	return Instant(reading + c.offset.Load())
 }
 
-// anchor takes a reading of its own: the one that led to it may be old.
+// anchor takes a new reading: the one that led to it may be old.
 func (c *systemClock) anchor() {
 	wall, reading := c.both()
 	offset, known := max(0, wall)-reading, c.offset.Load()

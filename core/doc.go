@@ -1,27 +1,50 @@
-// Package traffik limits how often something may happen: how many requests a
-// client sends, how many messages a connection carries, how many logins fail.
+// Package traffik limits how often something may happen: how many requests a client sends,
+// how many messages a connection carries, how many logins fail.
 //
-// Four ideas make a limit. A [Rate] says how much is too much, a [Strategy]
-// how to count, a [Backend] where the score is kept, and an [Identifier] who
-// is who. A [Throttle] is the four of them under a name:
+// A [Throttle] is a named limit with four parts: a [Rate] says how much is too much, a
+// [Strategy] how to count, a [Backend] where the counters are stored, and an [Identifier]
+// which client a request counts for.
 //
 //	items, err := traffik.New("api:items", "100/min")
 //	res, err := items.Key("user:42").Hit(ctx)
 //	if !res.Allowed {
-//		// come back in res.RetryAfter
+//		// retry after res.RetryAfter
 //	}
 //
-// Several throttles over one request are joined with [All], which charges
-// every one of them or none. Web frameworks are served by thin adapters, in
-// modules of their own, that turn a native context into a [Request]; net/http
-// by the httptraffik package of this module.
+// # For applications
 //
-// A programmer's mistake that the first test run shows, such as a method of a nil or zero
-// [Throttle] or [Gate] or a call with a nil context, is an error wrapping [ErrUsage] where
-// there is an error to return, whatever the error policy, and else a panic that says what to
-// do. A wrong configuration is an error of [New]. Where a zero value means something, its type
-// says so: the zero [Verdict] allows, and of a nil [Request] nothing is known.
+//   - What is allowed: [ParseRate], [Per], [Unlimited]
+//   - The limit: [New], [MustNew] and the options With…; [All] joins several in a [Gate]
+//   - How to count: [FixedWindow] (the default), [SlidingWindowCounter], [SlidingWindowLog],
+//     [TokenBucket], [TokenBucketWithDebt], [LeakyBucket], [LeakyBucketWithQueue], [GCRA],
+//     and package advanced
+//   - Which client: [ClientIP] (the default), [ByHeader], [ByCookie], [ByQuery], [ByParam],
+//     [ByValue], [ByRoute], [Shared], [Identify], [FirstOf], [Combine]
+//   - The answer: [Result] of one throttle, [Verdict] of a gate, [Outcome]
+//   - What the client is told: [HeaderSet], [WithHeaders], [WithDeniedHandler]
+//   - When something fails: [ErrorPolicy], [WithErrorPolicy], [WithLogger]
+//   - The store in process: [Memory], [NewMemory]
 //
-// Without [WithBackend] all throttles share one bounded in-process store. The
-// package imports the standard library only.
+// Adapters for web frameworks are separate modules that turn a native context into a
+// [Request]; package httptraffik serves net/http.
+//
+// # For authors of backends, strategies and adapters
+//
+//   - A backend: [Backend], [Op], [Key], [Draw], [Decision], the optional powers
+//     [StateReader], [NamespaceResetter], [StateBounder] and [PolicySetter], and package
+//     store
+//   - A strategy: [Strategy], the optional powers [Validator], [Describer], [Classer] and
+//     [StateSizer]
+//   - An adapter: [Request], [Source], [Router], [Holder]
+//
+// # Mistakes
+//
+// A wrong configuration is an error of [New] that wraps [ErrConfig]; a nil option is one. A
+// mistake that the first test run shows, such as a method of a nil or zero [Throttle] or a
+// call with a nil context, is an error wrapping [ErrUsage], whatever the error policy, or a
+// panic where there is no error to return. The zero [Verdict] allows, and a nil [Request]
+// is an empty one.
+//
+// Without [WithBackend] all throttles share one bounded in-process store. The package
+// imports the standard library only.
 package traffik

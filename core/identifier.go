@@ -8,48 +8,45 @@ import (
 	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
-// Exempted is what a function given to [Identify] returns as its error to let
-// the request pass without any limit: no strategy, no backend, no header. Like
-// fs.SkipDir it is an error and not a string, so that no client can send it.
+// Exempted is the error with which a function given to [Identify] lets a request pass
+// without this limit: no counter, no header. It is no text, so no client can send it.
 var Exempted = errors.New("traffik: exempted from the limit") //nolint:errname,staticcheck // like fs.SkipDir it is no failure
 
-// ErrAbsent is what a function given to [Identify] returns when the request
-// doesn't carry what it looks for. Inside [FirstOf] the next identifier is
-// tried; otherwise all requests without it share one anonymous identity, so
-// that leaving a header away is never a way around the limit.
+// ErrAbsent is the error of a function given to [Identify] when the request doesn't carry
+// the identity. [FirstOf] then tries the next identifier; otherwise all requests without it
+// share one anonymous identity, so omitting a header is no way around the limit.
 var ErrAbsent = errors.New("traffik: the request does not carry this identity")
 
-// Identifier says who a request counts for. It is made once, by [ClientIP],
-// [ByHeader], [Identify] and others, and shared: its address is under which a
-// request remembers the answer, so that it is computed once however many
-// throttles use it. It is safe for concurrent use.
+// Identifier finds the identity that a request counts for. Make it once, with [ClientIP],
+// [ByHeader], [Identify] or another constructor, and share it: a request computes the
+// answer of one Identifier once, however many throttles use it. It is safe for concurrent
+// use.
 //
-// An identity is "scheme:value" with the value escaped, so that a header
-// holding "1.2.3.4" is not that address. An Identifier made from a wrong
-// configuration keeps the error, and [New] returns it.
+// An identity is "scheme:value" with the value escaped, so a header that holds "1.2.3.4" is
+// not that address. An Identifier made from a wrong configuration keeps the error, and
+// [New] returns it.
 type Identifier struct {
 	scheme string
 	// of returns the escaped value, ErrAbsent, Exempted, or a failure.
 	of func(*Request) (value string, err error)
-	// whole means that of returns a complete identity, scheme included.
+	// whole means that of returns the complete identity, scheme included.
 	whole bool
-	// perUse marks an identity that later middleware may change: not
-	// remembered beyond the use that asked.
+	// perUse marks an identity that later middleware may change: it is not remembered
+	// beyond the use that asked.
 	perUse bool
-	// compose takes the place of of in FirstOf and Combine. It is not
-	// remembered: its parts are, each for as long as its own answer holds.
+	// compose takes the place of of in FirstOf and Combine. Its answer is not remembered,
+	// but those of its parts are.
 	compose func(*Request) (id string, err error)
 	// trusts is one text for all identifiers that read client addresses and trust the
-	// same proxies, "" for those that read none.
+	// same proxies, "" for those that read no address.
 	trusts string
 	err    error
 }
 
-// Identify makes an identifier from a function. The scheme names what kind of
-// identity it is ("user", "tenant"): a letter, then letters, digits, "_", "-"
-// or ".". The function returns the raw value, or [ErrAbsent], or [Exempted];
-// an empty value counts as ErrAbsent, any other error goes to the throttle's
-// error policy. It must be safe for concurrent use.
+// Identify makes an identifier from a function. The scheme names the kind of identity, such
+// as "user": a letter, then letters, digits, "_", "-" or ".". The function returns the raw
+// value, [ErrAbsent] or [Exempted]. An empty value means ErrAbsent; the throttle's error
+// policy decides about any other error. It must be safe for concurrent use.
 func Identify(scheme string, identify func(*Request) (string, error)) *Identifier {
 	id := &Identifier{scheme: scheme, err: validScheme(scheme)}
 	if identify == nil && id.err == nil {
@@ -57,16 +54,16 @@ func Identify(scheme string, identify func(*Request) (string, error)) *Identifie
 	}
 	id.of = func(r *Request) (string, error) {
 		value, err := identify(r)
-		if err == nil && value == "" {
-			err = ErrAbsent
+		if err != nil {
+			return "", err
 		}
-		return escape.Part(value), err
+		return part(value)
 	}
 	return id
 }
 
-// Shared makes an identifier that is the same for every request, "shared:":
-// one counter for all. It allocates nothing.
+// Shared returns an identifier with one identity for every request, "shared:": one counter
+// for all.
 func Shared() *Identifier { return sharedIdentifier }
 
 var sharedIdentifier = &Identifier{
@@ -87,15 +84,13 @@ func validScheme(scheme string) error {
 	return nil
 }
 
-// IdentityOf returns the identity that [Identify] with this scheme makes of
-// value, for use with [Throttle.Key]: IdentityOf("user", "alice") is "user:alice". For
-// identities of [ByParam], [ByQuery] and [ByValue] the scheme holds the name, as
-// "value.user" of ByValue("user"). It does not make identities that are hashed, such as
-// those of [ByHeader], or that have a form of their own, such as those of [ClientIP].
+// IdentityOf returns the identity that [Identify] with this scheme makes of value, for
+// [Throttle.Key]: IdentityOf("user", "alice") is "user:alice". For [ByParam], [ByQuery] and
+// [ByValue] the scheme holds the name, such as "value.user" of ByValue("user"). It does not
+// make the hashed identities of [ByHeader] and [ByCookie], nor those of [ClientIP].
 //
-// It panics if no identifier has such a scheme, which would name a counter that nothing
-// else counts on: accepted is a letter, then no ":", "+", "|", "{", "}", space or control
-// character.
+// It panics if no identifier can have the scheme: accepted is a letter, then no ":", "+",
+// "|", "{", "}", space or control character.
 func IdentityOf(scheme, value string) string {
 	if !isScheme(scheme) {
 		panic(fmt.Sprintf("traffik: IdentityOf(%q, …): no identifier has this scheme; accepted is one as given to Identify, or as \"value.user\"", scheme))
@@ -103,8 +98,8 @@ func IdentityOf(scheme, value string) string {
 	return scheme + ":" + escape.Part(value)
 }
 
-// isScheme reports whether an identifier, one with a name in its scheme included, may
-// have this one.
+// isScheme reports whether an identifier may have this scheme, with a name in it or
+// without.
 func isScheme(scheme string) bool {
 	for i := range len(scheme) {
 		switch c := scheme[i]; {
@@ -117,10 +112,9 @@ func isScheme(scheme string) bool {
 	return scheme != ""
 }
 
-// Identity returns who r counts for. The error is [Exempted], or wraps
-// [ErrIdentity] when the identifier failed, or [ErrUsage] for a nil or zero Identifier. An
-// absent identity is "scheme:", shared by everybody without one. A nil Request carries
-// nothing.
+// Identity returns the identity that r counts for. An absent one is "scheme:", shared by
+// all requests without it. The error is [Exempted], or wraps [ErrIdentity] when the
+// identifier failed, or [ErrUsage] for a nil or zero Identifier. A nil Request is empty.
 func (id *Identifier) Identity(r *Request) (string, error) {
 	if id == nil || id.isZero() {
 		return "", errNobody
@@ -129,7 +123,7 @@ func (id *Identifier) Identity(r *Request) (string, error) {
 	return name, err
 }
 
-// resolve is Identity, and reports whether all who carry no identity share this one.
+// resolve is Identity, and reports whether all requests without an identity share this one.
 func (id *Identifier) resolve(r *Request) (name string, anonymous bool, err error) {
 	name, err = id.answer(r)
 	switch {
@@ -143,19 +137,19 @@ func (id *Identifier) resolve(r *Request) (name string, anonymous bool, err erro
 	return name, false, err
 }
 
-// errAllAbsent comes with the identity that Combine makes of parts which are all absent.
+// errAllAbsent comes with the identity that Combine makes when all parts are absent.
 var errAllAbsent = errors.New("traffik: the request carries none of these identities")
 
 func (id *Identifier) isZero() bool { return id.of == nil && id.compose == nil && id.err == nil }
 
-// anonymous is the identity of all requests that carry none.
+// anonymous returns the identity of all requests that carry none.
 func (id *Identifier) anonymous() string { return id.scheme + ":" }
 
-// answer returns the complete identity of r, computed or remembered. Found
-// identities and exemptions hold for all nested uses of a request; absence and
-// failures only for the use that met them, since later middleware may know
-// more. What rests on such an answer holds no longer than it. An error is
-// ErrAbsent, Exempted, errAllAbsent beside a name, or wraps ErrIdentity.
+// answer returns the complete identity of r, computed or remembered. Identities and
+// exemptions hold for all nested uses of a request. Absence and failures hold only for the
+// use that met them, since later middleware may know more, and so does every answer that
+// depends on one. An error is ErrAbsent, Exempted, errAllAbsent beside a name, or wraps
+// ErrIdentity.
 func (id *Identifier) answer(r *Request) (string, error) {
 	if id.compose != nil {
 		return id.compose(r)
@@ -177,7 +171,7 @@ func (id *Identifier) answer(r *Request) (string, error) {
 	return name, err
 }
 
-// find asks the request.
+// find computes the identity from the request.
 func (id *Identifier) find(r *Request) (string, error) {
 	if id.err != nil {
 		return "", fmt.Errorf("%w: %w", ErrIdentity, id.err)
@@ -196,9 +190,8 @@ func (id *Identifier) find(r *Request) (string, error) {
 	return "", fmt.Errorf("%w: %s: %w", ErrIdentity, id.scheme, err)
 }
 
-// namedScheme makes the scheme of a kind of identity that exists once per
-// name. Unlike in a value, ":" is escaped, so that name and value can't be
-// mistaken for one another.
+// namedScheme returns the scheme of a kind of identity that exists once per name. Unlike in
+// a value, ":" is escaped, so that name and value can't be confused.
 func namedScheme(kind, name string) string {
 	return kind + "." + strings.ReplaceAll(escape.Part(name), ":", "%3A")
 }
@@ -218,7 +211,7 @@ func part(value string) (string, error) {
 	return escape.Part(value), nil
 }
 
-// secret is part for what must not be readable in the key.
+// secret is part for a value that must not be readable in the key.
 func secret(value string) (string, error) {
 	if value == "" {
 		return "", ErrAbsent

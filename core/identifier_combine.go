@@ -6,17 +6,16 @@ import (
 	"strings"
 )
 
-// FirstOf makes an identifier that takes the first of ids which the request
-// carries, as a user, else an address:
+// FirstOf makes an identifier that takes the first of ids that the request carries, such as
+// a user, otherwise an address:
 //
 //	traffik.FirstOf(traffik.ByValue("user"), traffik.ClientIP())
 //
-// Only absence ([ErrAbsent]) moves on to the next; [Exempted] and failures are
-// the answer. When all are absent it is "anonymous:". The schemes keep the
-// buckets apart: a user named "192.0.2.1" is not that address.
+// Only absence ([ErrAbsent]) moves on to the next; [Exempted] and failures are the answer.
+// When all are absent it is "anonymous:". The schemes keep the buckets apart: a user named
+// "192.0.2.1" is not that address.
 //
-// No identifier at all, a nil one, and one with an error of its own are
-// configuration errors, kept.
+// It keeps an error wrapping [ErrConfig] if there is no identifier, or a nil or wrong one.
 func FirstOf(ids ...*Identifier) *Identifier {
 	ids = slices.Clone(ids)
 	id := &Identifier{scheme: "anonymous", trusts: trustsOf(ids), err: checkParts("FirstOf", ids)}
@@ -34,16 +33,14 @@ func FirstOf(ids ...*Identifier) *Identifier {
 	return id
 }
 
-// Combine makes an identifier of several that must agree: a bucket for each
-// combination, as for each user on each route, "value.user:42+route:/search".
-// No value can hold a "+" of its own, so combinations can't be forged.
+// Combine makes an identifier with a bucket for each combination of ids, such as each user
+// on each route, "value.user:42+route:/search". "+" is escaped in values, so combinations
+// can't be forged.
 //
-// A part that is absent stands there with its scheme alone ("value.user:"):
-// all requests without it share what the other parts tell apart. [Exempted] or
-// a failure of any part, the first in order, is the answer.
+// An absent part is its scheme alone ("value.user:"): requests without it differ by the
+// other parts only. [Exempted] or a failure of any part, the first in order, is the answer.
 //
-// No identifier at all, a nil one, and one with an error of its own are
-// configuration errors, kept.
+// It keeps an error wrapping [ErrConfig] if there is no identifier, or a nil or wrong one.
 func Combine(ids ...*Identifier) *Identifier {
 	ids = slices.Clone(ids)
 	id := &Identifier{scheme: "combine", trusts: trustsOf(ids), err: checkParts("Combine", ids)}
@@ -77,7 +74,7 @@ func Combine(ids ...*Identifier) *Identifier {
 	return id
 }
 
-// trustsOf joins what the parts of a composed identifier trust.
+// trustsOf joins the proxies that the parts of a composed identifier trust.
 func trustsOf(ids []*Identifier) string {
 	var trusts []string
 	for _, id := range ids {

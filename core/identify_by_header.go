@@ -8,28 +8,26 @@ import (
 	"github.com/traffik-go/traffik/core/internal/clientip"
 )
 
-// ByHeader makes an identifier from the first line of a request header, as an
-// API key: "header.x-api-key:#…". The value is always hashed, so that secrets
-// reach neither the store nor a log. Requests without it, or with an empty
-// one, share an anonymous identity. Case in name does not matter; a name that
-// is no token (RFC 9110 section 5.1) is an error wrapping [ErrConfig], kept.
+// ByHeader makes an identifier from the first line of a request header, such as an API key:
+// "header.x-api-key:#…". The value is always hashed, so that secrets reach neither the
+// store nor a log. Requests without it, or with an empty one, share an anonymous identity.
+// Case in name does not matter. A name that is no token (RFC 9110, section 5.1) is kept as
+// an error wrapping [ErrConfig].
 //
-// Of Authorization and Proxy-Authorization all spellings that HTTP takes for one
-// credential are one identity: the case of the scheme (RFC 9110, section 11.1), the
-// spaces behind it (section 11.4), and for Basic the spelling of the base64 (RFC 7617):
-// what counts is user and password. A value without a space is a bare token and taken as
-// it is. A token is taken as it is too; where the application's reader of tokens accepts
-// several spellings, as lenient decoders of a JWT's last character do, or where the
-// credentials change with each request, as those of Digest do, let the authentication
-// store who it found and use [ByValue]. Host is read without regard to case.
+// A client writes what it likes into a header, and every new value is a new bucket. Where
+// the application does not refuse unknown values before the limit, use [Combine] with
+// [ClientIP], or a second limit by ClientIP.
 //
-// A client writes what it likes into a header. Where the application does not
-// refuse unknown values before the limit is asked, every new value is a new
-// bucket: use [Combine] with [ClientIP], or a limit by [ClientIP] besides.
+// Of Authorization and Proxy-Authorization all spellings of one credential are one
+// identity: the letter case of the scheme (RFC 9110, section 11.1), the spaces behind it
+// (section 11.4), and for Basic the base64 of user and password (RFC 7617). Tokens are
+// compared byte by byte, and so is a value without a space. Where the application accepts
+// several spellings of a token, or credentials change with each request as those of Digest
+// do, store the authenticated user and use [ByValue]. The case of Host does not matter.
 func ByHeader(name string) *Identifier {
 	id := &Identifier{scheme: namedScheme("header", strings.ToLower(name))}
 	if !clientip.IsToken(name) {
-		id.err = configError("ByHeader(%q); accepted is the name of a header, as \"X-API-Key\"", name)
+		id.err = configError("ByHeader(%q); accepted is the name of a header, such as \"X-API-Key\"", name)
 	}
 	key := http.CanonicalHeaderKey(name)
 	id.of = func(r *Request) (string, error) {
@@ -45,8 +43,8 @@ func ByHeader(name string) *Identifier {
 	return id
 }
 
-// credentials is one text for all spellings of the same credentials (RFC 9110,
-// section 11.4): auth-scheme [ 1*SP ( token68 / #auth-param ) ].
+// credentials returns one text for all spellings of the same credentials (RFC 9110, section
+// 11.4): auth-scheme [ 1*SP ( token68 / #auth-param ) ].
 func credentials(value string) string {
 	value = clientip.TrimOWS(value)
 	space := strings.IndexAny(value, " \t")
@@ -55,8 +53,8 @@ func credentials(value string) string {
 	}
 	scheme, rest := strings.ToLower(value[:space]), clientip.TrimOWS(value[space:])
 	if scheme == "basic" {
-		// Readers differ in whether they insist on padding, and few look at the bits
-		// of the last character that stand for nothing; net/http does not.
+		// Readers differ on padding, and few look at the last character's unused bits;
+		// net/http does not.
 		if plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(rest, "=")); err == nil {
 			return "basic:" + string(plain)
 		}
@@ -64,21 +62,21 @@ func credentials(value string) string {
 	return scheme + " " + rest
 }
 
-// ByCookie makes an identifier from a cookie, as a session:
-// "cookie.session:#…". The value, read as net/http reads it, is always hashed.
-// What [ByHeader] says about values that a client makes up holds here as well.
-// A name that is no token is an error wrapping [ErrConfig], kept.
+// ByCookie makes an identifier from a cookie, such as a session: "cookie.session:#…". The
+// value, read as net/http reads it, is always hashed. As with [ByHeader], every value that
+// a client makes up is a new bucket. A name that is no token is kept as an error wrapping
+// [ErrConfig].
 func ByCookie(name string) *Identifier {
 	id := &Identifier{scheme: namedScheme("cookie", name)}
 	if !clientip.IsToken(name) {
-		id.err = configError("ByCookie(%q); accepted is the name of a cookie, as \"session\"", name)
+		id.err = configError("ByCookie(%q); accepted is the name of a cookie, such as \"session\"", name)
 	}
 	id.of = func(r *Request) (string, error) {
 		if len(r.Header["Cookie"]) == 0 {
 			return "", ErrAbsent
 		}
-		// The application asks net/http. Reading another cookie than it does,
-		// where one is malformed or sent twice, would be a way around the limit.
+		// The application asks net/http. Reading another cookie than it does, where one is
+		// malformed or sent twice, would be a way around the limit.
 		cookie, err := (&http.Request{Header: r.Header}).Cookie(name)
 		if err != nil {
 			return "", ErrAbsent

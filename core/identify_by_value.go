@@ -6,19 +6,17 @@ import (
 	"strconv"
 )
 
-// ByValue makes an identifier from what an earlier middleware stored under key
-// in the native context ([Source]) or, if there is nothing, in
-// [Request.Context]: "value.user:42".
+// ByValue makes an identifier from the value that an earlier middleware stored under key in
+// the native context ([Source]) or, if there is none, in [Request.Context]: "value.user:42".
+// The answer is not carried over to a nested use, where a later middleware may have stored
+// another.
 //
-// Strings, integers, types made of them, and every fmt.Stringer (which goes
-// first) are accepted; nil and "" are absent, 0 is a value like others. Another
-// type is a failure that names it: convert it in a function given to
-// [Identify]. The answer is never carried over to a nested use, where a later
-// middleware may have stored another.
+// Every [fmt.Stringer], strings, integers and types made of them are accepted. nil and ""
+// are absent; 0 is a value. Another type is a failure that names it: convert it in a
+// function given to [Identify].
 //
-// A nil key, or one that can't be compared, is an error wrapping [ErrConfig],
-// kept. Keys that are not strings are told apart by their type and what fmt
-// prints for them.
+// Keys that are not strings are distinguished by their type and what fmt prints for them. A
+// nil key, or one that can't be compared, is kept as an error wrapping [ErrConfig].
 func ByValue(key any) *Identifier {
 	id := &Identifier{scheme: namedScheme("value", keyName(key)), perUse: true}
 	if key == nil || !reflect.TypeOf(key).Comparable() {
@@ -41,9 +39,8 @@ func ByValue(key any) *Identifier {
 	return id
 }
 
-// keyName is the name of a context key. The address in a pointer would be
-// another in each process, so of a pointer only its type and, for a struct or a
-// Stringer, its content takes part.
+// keyName returns the name of a context key. A pointer's address differs in each process,
+// so only its type counts and, for a struct or a Stringer, its content.
 func keyName(key any) string {
 	if name, ok := key.(string); ok {
 		return name
@@ -56,7 +53,7 @@ func keyName(key any) string {
 	return fmt.Sprintf("(%T)%v", key, key)
 }
 
-// valueText renders what was stored, "" for nothing.
+// valueText returns a stored value as text, "" for none.
 func valueText(stored any) (string, error) {
 	switch known := stored.(type) {
 	case nil:

@@ -8,21 +8,20 @@ import (
 	"time"
 )
 
-// WithLogger sets where a throttle or a [Memory] logs what an operator should know, at
-// level Warn and with the cure:
+// WithLogger sets where a throttle or a [Memory] logs what an operator must know, at level
+// Warn and with the cure:
 //
 //   - requests without an identity share one counter;
 //   - an error policy let a request pass, or denied it, also in a throttle that only reports;
-//   - a store gave up on a key that too many change at once ([ErrContention]);
-//   - what looks like a proxy is not trusted (see [ClientIP]);
+//   - a store gave up on a key that too many callers change at once ([ErrContention]);
+//   - something that looks like a proxy is not trusted (see [ClientIP]);
 //   - a [Memory] is full.
 //
-// Each kind is logged at most once a minute for a throttle, the proxy once. Records name
-// the throttle and neither identities nor what headers contain; that of a proxy on a private
-// network names its address. The default is
-// [slog.Default] as it stands when a record is written, where all throttles that trust the
-// same proxies log theirs once. A logger over [slog.DiscardHandler] silences all of them. A
-// nil logger is an error wrapping [ErrConfig].
+// Each throttle logs a kind at most once a minute, the proxy once. Records name the
+// throttle, but no identity and no header's content; that of a proxy on a private network
+// names its address. The default is [slog.Default] at the time of the record; there, all
+// throttles that trust the same proxies log an untrusted one once. A logger over
+// [slog.DiscardHandler] is silent.
 func WithLogger(logger *slog.Logger) LoggerOption { return LoggerOption{logger: logger} }
 
 // LoggerOption configures [New] and [NewMemory]; see [WithLogger].
@@ -45,7 +44,7 @@ func (o LoggerOption) applyMemory(c *memoryConfig) {
 
 const nilLogger = "WithLogger(nil); give a logger; one over slog.DiscardHandler is silent"
 
-// warning is a kind of record that is logged once a minute at most.
+// warning is a kind of record that is logged at most once a minute.
 type warning uint8
 
 const (
@@ -102,7 +101,7 @@ func (s *settings) log(ctx context.Context, message string, attrs ...slog.Attr) 
 	s.warner.write(ctx, message, s.attrs(attrs...))
 }
 
-// attrs puts what s is before more.
+// attrs returns the attributes of s and then more.
 func (s *settings) attrs(more ...slog.Attr) []slog.Attr {
 	attrs := append([]slog.Attr{slog.String("throttle", s.uid)}, more...)
 	if s.reportOnly {
@@ -111,7 +110,7 @@ func (s *settings) attrs(more ...slog.Attr) []slog.Attr {
 	return attrs
 }
 
-// warnOfAnonymous logs that r counts for the identity of all who carry none.
+// warnOfAnonymous logs that r counts for the identity shared by all requests without one.
 func (s *settings) warnOfAnonymous(r *Request) {
 	if s.warner.due(warnAnonymous) {
 		s.log(r.context(), "traffik: requests without an identity share one counter; let the identifier fall back on another, "+
@@ -119,26 +118,19 @@ func (s *settings) warnOfAnonymous(r *Request) {
 	}
 }
 
-// warnOfDecision logs what an error policy made of res.Err. The text of an error that was
-// met in reading the request may tell who asked, so it stays out of the log.
+// warnOfDecision logs how an error policy decided about res.Err. The text of an error from
+// reading the request may identify the client, so it is not logged.
 func (s *settings) warnOfDecision(ctx context.Context, res *Result, reading string) {
-	kind := warnFailedClosed
+	kind, what, cure := warnFailedClosed, "requests are denied", "or let them pass meanwhile with WithErrorPolicy(FailOpen)"
 	if res.Outcome == FailedOpen {
-		kind = warnFailedOpen
+		kind, what, cure = warnFailedOpen, "requests pass without a limit", "or deny meanwhile with WithErrorPolicy(FailClosed)"
 	}
 	switch {
 	case !s.warner.due(kind):
-	case reading == "" && kind == warnFailedOpen:
-		s.log(ctx, "traffik: the store failed, and requests pass without a limit; bring it back, "+
-			"or deny meanwhile with WithErrorPolicy(FailClosed)", slog.Any("error", res.Err))
 	case reading == "":
-		s.log(ctx, "traffik: the store failed, and requests are denied; bring it back, "+
-			"or let them pass meanwhile with WithErrorPolicy(FailOpen)", slog.Any("error", res.Err))
-	case kind == warnFailedOpen:
-		s.log(ctx, "traffik: requests pass without a limit, because what they count by can't be found out; "+
-			"Result.Err and WithErrorFunc tell why", slog.String("reading", reading))
+		s.log(ctx, "traffik: the store failed, and "+what+"; bring it back, "+cure, slog.Any("error", res.Err))
 	default:
-		s.log(ctx, "traffik: requests are denied, because what they count by can't be found out; "+
+		s.log(ctx, "traffik: "+what+", because what they count by can't be found out; "+
 			"Result.Err and WithErrorFunc tell why", slog.String("reading", reading))
 	}
 }

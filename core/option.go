@@ -7,8 +7,8 @@ import (
 	"unique"
 )
 
-// settings is everything a throttle knows. It is never changed once published,
-// so that one load per request sees all of it or none.
+// settings is everything that a throttle knows. It never changes once published, so one
+// load per request sees all of it or none.
 type settings struct {
 	owner    *Throttle
 	uid      string
@@ -31,13 +31,14 @@ type settings struct {
 	onDenied   func(*Request, Verdict)
 	warner     *warner
 
-	// plain means that a hit on a plain key needs nothing but these settings:
-	// the case worth a short way.
+	// plain means that a hit on a plain key needs nothing but these settings: the case
+	// that has a short path.
 	plain bool
 	errs  []error // of the options, until New has returned them
 }
 
-// Option configures [New].
+// Option configures [New]. A nil Option, and a nil argument of one, is an error wrapping
+// [ErrConfig].
 type Option interface {
 	apply(s *settings)
 }
@@ -46,11 +47,32 @@ type optionFunc func(s *settings)
 
 func (f optionFunc) apply(s *settings) { f(s) }
 
+// given is an option whose argument must not be nil. accepted says what to give.
+func given(name string, arg any, accepted string, set func(s *settings)) Option {
+	return optionFunc(func(s *settings) {
+		if isNil(arg) {
+			s.refuse("%s(nil); give %s", name, accepted)
+			return
+		}
+		set(s)
+	})
+}
+
+// isNil reports whether v is nil, or a nil pointer or function inside an interface.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	value := reflect.ValueOf(v)
+	return (value.Kind() == reflect.Pointer || value.Kind() == reflect.Func) && value.IsNil()
+}
+
+// refuse keeps a configuration error.
 func (s *settings) refuse(format string, args ...any) {
 	s.errs = append(s.errs, configError(format, args...))
 }
 
-// wrong notes what others found wrong.
+// wrong keeps an error of a rate or a strategy as a configuration error.
 func (s *settings) wrong(err error) {
 	if !errors.Is(err, ErrConfig) {
 		err = fmt.Errorf("%w: %w", ErrConfig, err)
@@ -58,14 +80,10 @@ func (s *settings) wrong(err error) {
 	s.errs = append(s.errs, err)
 }
 
-// WithBackend sets where the score is kept. The default is one [Memory] backend
-// shared by all throttles of the process. The backend is closed by who made it.
+// WithBackend sets the store of the counters. The default is one [Memory] backend shared
+// by all throttles of the process. Whoever made the backend closes it.
 func WithBackend(backend Backend) Option {
-	return optionFunc(func(s *settings) {
-		if isNil(backend) {
-			s.refuse("WithBackend(nil); give a backend, or leave the option out for the shared in-process one")
-			return
-		}
+	return given("WithBackend", backend, "a backend, or leave the option out for the shared in-process one", func(s *settings) {
 		if !reflect.ValueOf(backend).Comparable() {
 			s.refuse("WithBackend(%T): this value can't be compared; give a pointer", backend)
 			return
@@ -80,17 +98,11 @@ func WithBackend(backend Backend) Option {
 
 // WithStrategy sets how to count; the default is [FixedWindow].
 func WithStrategy(strategy Strategy) Option {
-	return optionFunc(func(s *settings) {
-		if isNil(strategy) {
-			s.refuse("WithStrategy(nil); give a strategy such as TokenBucket{}")
-			return
-		}
-		s.strategy = valueOf(strategy)
-	})
+	return given("WithStrategy", strategy, "a strategy such as TokenBucket{}", func(s *settings) { s.strategy = valueOf(strategy) })
 }
 
-// valueOf returns what strategy points to if that is one of this package: backends and New
-// know those by their types.
+// valueOf returns what strategy points to if that is a strategy of this package: backends
+// and New know those by their types.
 func valueOf(strategy Strategy) Strategy {
 	pointer := reflect.ValueOf(strategy)
 	if pointer.Kind() != reflect.Pointer || pointer.Type().Elem().PkgPath() != reflect.TypeFor[FixedWindow]().PkgPath() {
@@ -102,14 +114,10 @@ func valueOf(strategy Strategy) Strategy {
 	return strategy
 }
 
-// WithIdentifier sets who a request counts for; the default is [ClientIP]
-// without any trusted proxy.
+// WithIdentifier sets the identity that a request counts for; the default is [ClientIP]
+// without trusted proxies.
 func WithIdentifier(identifier *Identifier) Option {
-	return optionFunc(func(s *settings) {
-		if identifier == nil {
-			s.refuse("WithIdentifier(nil); give an identifier such as ClientIP()")
-			return
-		}
+	return given("WithIdentifier", identifier, "an identifier such as ClientIP()", func(s *settings) {
 		if identifier.isZero() {
 			s.refuse("WithIdentifier of a zero Identifier; give one such as ClientIP()")
 			return
@@ -119,9 +127,8 @@ func WithIdentifier(identifier *Identifier) Option {
 }
 
 // WithCost sets how many units one hit takes, 0 to 2^53; the default is 1. With 0 every
-// request passes untouched, and its identity is not asked. [New] refuses a cost that the
-// strategy can never admit at a fixed rate, whatever the class; mind that [GCRA] has a
-// capacity of 1 unless Burst says otherwise.
+// request passes untouched, and its identity is not computed. At a fixed rate [New] refuses
+// a cost that the strategy never admits; [GCRA] has a capacity of 1 unless Burst is set.
 func WithCost(units int64) Option {
 	return optionFunc(func(s *settings) {
 		if units < 0 || units > MaxUnits {
@@ -131,39 +138,27 @@ func WithCost(units int64) Option {
 	})
 }
 
-// WithCostFunc computes the cost of each request: 0 lets it pass untouched, a
-// negative one is an error under the error policy, as is an error of the
-// function. It must be safe for concurrent use. A plain key (see
-// [Throttle.Key]) calls it with an empty Request.
+// WithCostFunc computes the cost of each request. 0 lets it pass untouched; the error
+// policy decides about a negative cost and an error. The function must be safe for
+// concurrent use. A plain key (see [Throttle.Key]) calls it with an empty Request.
 func WithCostFunc(cost func(*Request) (units int64, err error)) Option {
-	return optionFunc(func(s *settings) {
-		if cost == nil {
-			s.refuse("WithCostFunc(nil); give a function")
-		}
-		s.costOf = cost
-	})
+	return given("WithCostFunc", cost, "a function", func(s *settings) { s.costOf = cost })
 }
 
-// WithClass computes the tier or priority of a caller for strategies that know
-// classes. It must be safe for concurrent use. A plain key (see
-// [Throttle.Key]) calls it with an empty Request.
+// WithClass computes the tier or priority of a caller for strategies that know classes.
+// The function must be safe for concurrent use. A plain key (see [Throttle.Key]) calls it
+// with an empty Request.
 func WithClass(class func(*Request) string) Option {
-	return optionFunc(func(s *settings) {
-		if class == nil {
-			s.refuse("WithClass(nil); give a function")
-		}
-		s.classOf = class
-	})
+	return given("WithClass", class, "a function", func(s *settings) { s.classOf = class })
 }
 
-// WithReportOnly counts as if the limit were enforced, and never blocks, not
-// even on errors: Outcome tells what would have been, and Allowed is true.
+// WithReportOnly counts as if the limit were enforced and never blocks, not even on errors:
+// Outcome tells what would have happened, and Allowed is true.
 func WithReportOnly() Option {
 	return optionFunc(func(s *settings) { s.reportOnly = true })
 }
 
-// WithErrorPolicy sets what to make of errors; see [DefaultPolicy] for what
-// holds without it.
+// WithErrorPolicy sets what happens on errors; the default is [DefaultPolicy].
 func WithErrorPolicy(policy ErrorPolicy) Option {
 	return optionFunc(func(s *settings) {
 		if policy > Propagate {
@@ -173,32 +168,21 @@ func WithErrorPolicy(policy ErrorPolicy) Option {
 	})
 }
 
-// WithErrorFunc asks a function what to make of each error. It must be safe for
+// WithErrorFunc asks a function for the policy of each error. It must be safe for
 // concurrent use.
 func WithErrorFunc(policy func(err error) ErrorPolicy) Option {
-	return optionFunc(func(s *settings) {
-		if policy == nil {
-			s.refuse("WithErrorFunc(nil); give a function")
-			return
-		}
-		s.policy = policy
-	})
+	return given("WithErrorFunc", policy, "a function", func(s *settings) { s.policy = policy })
 }
 
-// WithHeaders sets which response headers tell clients about this limit; the
-// default is [XRateLimitHeaders].
+// WithHeaders sets which response headers tell clients about this limit; the default is
+// [XRateLimitHeaders].
 func WithHeaders(headers HeaderSet) Option {
 	return optionFunc(func(s *settings) { s.headers = headers })
 }
 
-// WithDeniedHandler replaces the answer that a client gets when this throttle
-// denies; r.Writer takes it, with the headers already set. An adapter's own
-// denied handler goes before it. It must be safe for concurrent use; nil is refused.
+// WithDeniedHandler replaces the answer that a client gets when this throttle denies.
+// Write it to r.Writer, which has the headers already. An adapter's denied handler goes
+// before it. It must be safe for concurrent use.
 func WithDeniedHandler(answer func(r *Request, v Verdict)) Option {
-	return optionFunc(func(s *settings) {
-		if answer == nil {
-			s.refuse("WithDeniedHandler(nil); give a function")
-		}
-		s.onDenied = answer
-	})
+	return given("WithDeniedHandler", answer, "a function", func(s *settings) { s.onDenied = answer })
 }

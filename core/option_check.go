@@ -3,7 +3,6 @@ package traffik
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 
 	"github.com/traffik-go/traffik/core/internal/escape"
@@ -12,7 +11,7 @@ import (
 // complete validates the settings and derives what depends on several of them.
 func (s *settings) complete() error {
 	if strings.TrimSpace(s.uid) == "" {
-		s.refuse("the uid is empty: %q; give the throttle a name, as \"api:items\"", s.uid)
+		s.refuse("the uid is empty: %q; give the throttle a name, such as \"api:items\"", s.uid)
 	}
 	if s.rateOf == nil {
 		if err := s.rate.Validate(); err != nil {
@@ -43,6 +42,7 @@ func (s *settings) complete() error {
 	return nil
 }
 
+// checkStateSize refuses a strategy whose states the backend can't store.
 func (s *settings) checkStateSize() {
 	sizer, sized := s.strategy.(StateSizer)
 	bounder, bounded := s.backend.(StateBounder)
@@ -58,8 +58,8 @@ func (s *settings) checkStateSize() {
 	}
 }
 
-// checkCost refuses a fixed cost that can never be admitted at a fixed rate. The strategy
-// itself is asked, on an untouched state, so that no second form of its capacity exists. One
+// checkCost refuses a fixed cost that is never admitted at a fixed rate. It asks the
+// strategy on an untouched state, so that no second form of its capacity exists. A strategy
 // that admits no cost at all is meant so.
 func (s *settings) checkCost() {
 	if s.rateOf != nil || s.rate.IsUnlimited() || s.costOf != nil || s.cost <= 1 || s.fits(s.cost) || !s.fits(1) {
@@ -77,7 +77,7 @@ func (s *settings) checkCost() {
 		s.cost, s.strategy.ID(), s.rate, most, most)
 }
 
-// fits reports whether a draw of cost units can ever be admitted, in any class.
+// fits reports whether a draw of cost units can be admitted at some time, in any class.
 func (s *settings) fits(cost int64) bool {
 	classes := []string{""}
 	if s.classOf != nil {
@@ -94,13 +94,4 @@ func (s *settings) fits(cost int64) bool {
 		}
 	}
 	return false
-}
-
-// isNil reports whether v is nil or a nil pointer inside an interface.
-func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
-	value := reflect.ValueOf(v)
-	return value.Kind() == reflect.Pointer && value.IsNil()
 }

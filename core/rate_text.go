@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// rateUnits holds every period unit from long to short; the first name of each
-// is the one that String writes. Microseconds are there so that String of any
-// valid rate can be read back.
+// rateUnits holds every period unit from long to short; String writes the first name of
+// each. Microseconds are there so that String of any valid rate can be read back.
 var rateUnits = []struct {
 	length time.Duration
 	names  []string
@@ -24,22 +23,21 @@ var rateUnits = []struct {
 	{time.Microsecond, []string{"us", "µs", "μs", "microsecond", "microseconds"}},
 }
 
-const rateGrammar = `accepted is a limit of 1 to 2^53, "/" or "per", and a period, as "100/min", "5/10s", ` +
+const rateGrammar = `accepted is a limit of 1 to 2^53, "/" or "per", and a period, such as "100/min", "5/10s", ` +
 	`"100 per 5 minutes", "100 per 5m30s" with the units ms, s, min, h, d, w; or "unlimited"`
 
-// ParseRate reads a rate from text. Outer space is ignored, and case too except that "M"
-// alone is refused, which others write for months:
+// ParseRate reads a rate from text. It ignores outer space, and case except for the unit
+// "M", which it refuses because it may mean months:
 //
 //	<limit>/<period><unit>      5/s  100/min  5/10s
 //	<limit>/<period> <unit>     5/10 seconds
 //	<limit> per <period> <unit> 100 per 5 minutes
 //	unlimited
 //
-// The period is an optional positive integer, 1 if left out, and may be a sum
-// of falling units as a time.Duration prints it ("100 per 5m30s"). Units are
-// ms, millisecond(s); s, sec, second(s); m, min, minute(s); h, hr, hour(s);
-// d, day(s); w, week(s); and us, microsecond(s). Errors wrap [ErrRate], quote
-// the text and say what is accepted.
+// The period is an optional positive integer, 1 if left out, and may be a sum of falling
+// units as a time.Duration prints it ("100 per 5m30s"). Units are ms, millisecond(s); s,
+// sec, second(s); m, min, minute(s); h, hr, hour(s); d, day(s); w, week(s); and us,
+// microsecond(s). Errors wrap [ErrRate], quote the text and say what is accepted.
 func ParseRate(text string) (Rate, error) {
 	s := strings.TrimSpace(text)
 	if strings.EqualFold(s, "unlimited") {
@@ -64,8 +62,7 @@ func ParseRate(text string) (Rate, error) {
 	return rate, nil
 }
 
-// MustParseRate is [ParseRate] for texts known at compile time; it panics on
-// an error.
+// MustParseRate is [ParseRate] for texts known at compile time. It panics on an error.
 func MustParseRate(text string) Rate {
 	r, err := ParseRate(text)
 	if err != nil {
@@ -118,8 +115,8 @@ func parsePeriod(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// cutPeriodPart takes a number and a unit off s; the first may have a space
-// between them.
+// cutPeriodPart takes a number and a unit off s. The first part may have a space between
+// them.
 func cutPeriodPart(s string, first bool) (digits, name, rest string) {
 	const decimal = "0123456789"
 	name = strings.TrimLeft(s, decimal)
@@ -133,8 +130,8 @@ func cutPeriodPart(s string, first bool) (digits, name, rest string) {
 	return digits, name, rest
 }
 
-// parseCount reads the number before a unit, 1 if there is none. A zero is
-// accepted further on only: time.Duration prints five minutes as "5m0s".
+// parseCount reads the number before a unit, 1 if there is none. Only later parts may be
+// zero: time.Duration prints five minutes as "5m0s".
 func parseCount(digits string, first bool) (int64, error) {
 	if digits == "" {
 		return 1, nil
@@ -161,9 +158,9 @@ func rateError(text, format string, args ...any) error {
 	return fmt.Errorf("%w %q: %w; %s", ErrRate, text, fmt.Errorf(format, args...), rateGrammar)
 }
 
-// String returns the text of r in its longest whole unit, as "100/min" or
-// "5/10s", "unlimited" for Unlimited. [ParseRate] reads it back to the same
-// rate. An invalid rate is shown as "invalid rate (…)", which it refuses.
+// String returns the text of r in its longest whole unit, such as "100/min" or "5/10s", and
+// "unlimited" for Unlimited. [ParseRate] reads it back to the same rate. An invalid rate is
+// "invalid rate (…)", which ParseRate refuses.
 func (r Rate) String() string {
 	if r.IsUnlimited() {
 		return "unlimited"
@@ -184,8 +181,8 @@ func (r Rate) String() string {
 	return "" // not reached: a valid period is whole microseconds
 }
 
-// MarshalText implements encoding.TextMarshaler, and with it JSON. An invalid
-// rate is an error.
+// MarshalText implements [encoding.TextMarshaler], and with it JSON. An invalid rate is an
+// error.
 func (r Rate) MarshalText() ([]byte, error) {
 	if err := r.Validate(); err != nil {
 		return nil, err
@@ -193,14 +190,14 @@ func (r Rate) MarshalText() ([]byte, error) {
 	return []byte(r.String()), nil
 }
 
-// UnmarshalText implements encoding.TextUnmarshaler, and with it JSON. It
-// reads what [ParseRate] reads; on an error r keeps its value.
+// UnmarshalText implements [encoding.TextUnmarshaler], and with it JSON. It reads what
+// [ParseRate] reads; on an error r keeps its value.
 func (r *Rate) UnmarshalText(text []byte) error {
 	return r.Set(string(text))
 }
 
-// Set implements flag.Value. It reads what [ParseRate] reads; on an error r
-// keeps its value.
+// Set implements [flag.Value]. It reads what [ParseRate] reads; on an error r keeps its
+// value.
 func (r *Rate) Set(text string) error {
 	parsed, err := ParseRate(text)
 	if err != nil {

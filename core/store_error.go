@@ -7,12 +7,11 @@ import (
 	"time"
 )
 
-// storeTimeout is core's own bound on calls of a store that are not worth waiting longer
-// for: looks, resets and refunds. Draws have the bound of the store or of their context,
-// since a timer for each would cost more than the draw.
+// storeTimeout bounds looks, resets and refunds. Draws have the bound of the store or of
+// their context, since a timer for each would cost more than the draw.
 const storeTimeout = 5 * time.Second
 
-// bounded is ctx with the bound of storeTimeout. In-process stores need none.
+// bounded returns ctx bounded by storeTimeout. In-process stores need no bound.
 func (s *settings) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if s.memory != nil {
 		return ctx, func() {}
@@ -20,9 +19,9 @@ func (s *settings) bounded(ctx context.Context) (context.Context, context.Cancel
 	return context.WithTimeout(ctx, storeTimeout)
 }
 
-// afterwards is the context of calls that finish a request's business once the request
-// itself may be gone: without the end of ctx, but with the bound of storeTimeout unless all
-// stores concerned are in process.
+// afterwards returns the context of calls that finish a request's business when the request
+// may be gone: without the end of ctx, and bounded by storeTimeout unless all stores
+// concerned are in process.
 func afterwards(ctx context.Context, inProcess bool) (context.Context, context.CancelFunc) {
 	ctx = context.WithoutCancel(ctx)
 	if inProcess {
@@ -31,10 +30,11 @@ func afterwards(ctx context.Context, inProcess bool) (context.Context, context.C
 	return context.WithTimeout(ctx, storeTimeout)
 }
 
-// storeError tells what err means, the answer of a store that was asked while ctx had
-// not ended. If the caller has given up meanwhile that is no failure: callersEnd, with the
-// cause. A deadline that has passed is one, since the store was too slow: the error wraps
-// both ErrBackend and context.DeadlineExceeded.
+// storeError interprets err, with which a store answered a call that began before the end
+// of ctx. If the caller has cancelled ctx meanwhile, that is no failure: callersEnd is true,
+// and the error is the cause. A deadline that has passed is a failure, because the store
+// was too slow: the error wraps both ErrBackend and context.DeadlineExceeded. The error
+// policy decides what becomes of the request; see ErrorPolicy.
 func storeError(ctx context.Context, err error) (callersEnd bool, _ error) {
 	ended := ctx.Err()
 	late := errors.Is(ended, context.DeadlineExceeded)
