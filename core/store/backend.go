@@ -1,0 +1,402 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// Options are what [New] needs to know of a [Store]. The zero Options are right for most.
+type Options struct {
+	// Timeout bounds a whole call, retries and waiting for other callers of a key
+	// included. 0 means 5 s.
+	Timeout time.Duration
+	// Late is the error of a call whose Timeout passes while the store works. The
+	// default wraps [traffik.ErrBackend].
+	Late error
+	// Busy is the error of a call whose Timeout passes while others work on its keys.
+	// The default wraps [traffik.ErrContention].
+	Busy error
+	// Quiet keeps denials and looks from writing: the store needs no repairs, since it
+	// sets Entry.Latest.
+	Quiet bool
+	// Spare is for stores that set Entry.Latest: the longest time for which a state is
+	// kept beyond what was asked for. A denied caller is told to wait no longer than until
+	// the state is gone. 0 means that nothing is known.
+	Spare time.Duration
+}
+
+const (
+	defaultTimeout = 5 * time.Second
+	// refundTimeout bounds refunding what was charged. It does not depend on the caller,
+	// who may have left.
+	refundTimeout = 5 * time.Second
+	// lookAfter is how long a call waits for a key before it looks whether it would
+	// change anything: some round trips, in which batches of callers come and go.
+	lookAfter = 20 * time.Millisecond
+	// maxLooks is how many calls look at once: enough for a flood of denials, and no more
+	// than a client has connections.
+	maxLooks = 16
+)
+
+// Backend is a [traffik.Backend] over a [Store]. Make it with [New]. It is safe for
+// concurrent use.
+//
+// A Take reads its keys, decides in Go and writes: two round trips, one for a denial.
+// Takes of one process on one key are decided together: while one batch is under way, the
+// calls that arrive wait, and then go on as the next batch, decided in order of arrival
+// with one read and one write. So callers of one process never conflict with each other.
+// A denial doesn't wait for a key that another call holds for long.
+//
+// Every method returns when its context ends or Options.Timeout passes. What a caller that
+// left was charged is refunded.
+type Backend struct {
+	store   Store
+	multi   MultiWriter // store, if it is one
+	quiet   bool
+	spare   time.Duration
+	timeout time.Duration
+	late    error
+	busy    error
+	locks   keyLocks
+	looks   chan struct{} // one element for each call that looks
+
+	mu     sync.Mutex // guards closed, and work against growing once it is set
+	closed bool
+	work   sync.WaitGroup
+}
+
+// New returns a Backend over s.
+func New(s Store, o Options) *Backend {
+	b := &Backend{store: s, quiet: o.Quiet, spare: o.Spare, timeout: o.Timeout, late: o.Late, busy: o.Busy, looks: make(chan struct{}, maxLooks)}
+	b.multi, b.locks.multi = s.(MultiWriter)
+	if b.timeout == 0 {
+		b.timeout = defaultTimeout
+	}
+	if b.late == nil {
+		b.late = fmt.Errorf("%w: no answer within %v", traffik.ErrBackend, b.timeout)
+	}
+	if b.busy == nil {
+		b.busy = fmt.Errorf("%w: others worked on the key for %v", traffik.ErrContention, b.timeout)
+	}
+	return b
+}
+
+// Take implements [traffik.Backend].
+func (b *Backend) Take(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
+	if err := CheckOps(ops, out); err != nil {
+		return err
+	}
+	ctx, leave, err := b.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if len(ops) == 0 {
+		return nil
+	}
+	c := newCall(ctx, ops)
+	if first := b.locks.enter(c); first != nil {
+		b.start(first)
+	}
+	if err := b.await(c, ops); err != nil {
+		return err
+	}
+	c.answer(ops, out, b.spare)
+	return nil
+}
+
+// Peek implements [traffik.Backend].
+func (b *Backend) Peek(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
+	if err := CheckOps(ops, out); err != nil {
+		return err
+	}
+	c := newCall(ctx, ops)
+	err := b.Do(ctx, func(ctx context.Context) error {
+		_, err := b.look(ctx, c)
+		return err
+	})
+	if err == nil {
+		c.answer(ops, out, b.spare)
+	}
+	return err
+}
+
+// Reset implements [traffik.Backend].
+func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
+	return b.Do(ctx, func(ctx context.Context) error {
+		for _, key := range keys {
+			if err := b.reset(ctx, []*Entry{{Key: key}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *Backend) reset(ctx context.Context, entry []*Entry) error {
+	return Retry(ctx, func() error {
+		now, err := b.store.Read(ctx, entry)
+		if err != nil || len(entry[0].State) == 0 {
+			return err
+		}
+		entry[0].begin(now)
+		entry[0].Action, entry[0].Next = Delete, nil
+		return b.store.Write(ctx, entry[0])
+	})
+}
+
+// ReadStates implements [traffik.StateReader]. The time is the latest of the keys'.
+func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
+	entries := make([]*Entry, len(keys))
+	for i, key := range keys {
+		entries[i] = &Entry{Key: key}
+	}
+	var now traffik.Instant
+	err := b.Do(ctx, func(ctx context.Context) (err error) {
+		now, err = b.store.Read(ctx, entries)
+		return err
+	})
+	if err != nil {
+		return dst, 0, err
+	}
+	now = now.Add(0) // within what an Instant may be
+	for _, e := range entries {
+		dst = append(dst, e.State)
+		now = max(now, e.Latest)
+	}
+	return dst, now, nil
+}
+
+// Close implements [traffik.Backend]. No call begins after it. It returns when those under
+// way have ended, and with them every goroutine of b.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.work.Wait()
+	return nil
+}
+
+// ErrExited is the error of calls whose store ended its goroutine, as [runtime.Goexit] does.
+var ErrExited = fmt.Errorf("%w: the store ended its goroutine", traffik.ErrBackend)
+
+// Do runs f on a goroutine that [Backend.Close] waits for. It returns what f returns or,
+// when ctx ends or the Timeout passes first, the cause; f goes on by itself then, and its
+// context has ended. A panic of f is the caller's.
+func (b *Backend) Do(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, leave, err := b.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	done := make(chan ending, 1)
+	b.work.Go(func() {
+		end := ending{err: ErrExited}
+		defer func() { done <- end }()
+		end = guarded(func() error { return f(ctx) })
+	})
+	select {
+	case end := <-done:
+		return end.result()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// enter counts a call, unless nothing may begin, and bounds its context.
+func (b *Backend) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+	if ctx == nil {
+		return nil, nil, fmt.Errorf("%w: the context is nil; give context.Background() where there is no other", traffik.ErrUsage)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return nil, nil, traffik.ErrClosed
+	case ctx.Err() != nil:
+		return nil, nil, context.Cause(ctx)
+	}
+	b.work.Add(1)
+	ctx, cancel := context.WithTimeoutCause(ctx, b.timeout, b.late)
+	return ctx, func() { cancel(); b.work.Done() }, nil
+}
+
+// await waits until c has ended or its caller has to leave. A call that waits for long
+// looks whether it would change anything.
+func (b *Backend) await(c *call, ops []traffik.Op) error {
+	timer := time.NewTimer(lookAfter)
+	defer timer.Stop()
+	var looks chan<- struct{} // nil until it is time
+	for {
+		select {
+		case <-c.done:
+			return c.end.result()
+		case <-c.ctx.Done():
+			if err := b.leave(c); err != nil {
+				return err
+			}
+		case <-timer.C:
+			looks = b.looks
+		case looks <- struct{}{}:
+			looks = nil
+			ahead := newCall(c.ctx, ops)
+			b.work.Go(func() {
+				defer func() { <-b.looks }()
+				b.lookAhead(c, ahead)
+			})
+		}
+	}
+}
+
+// leave takes c from its caller, who gets the error, unless c has ended.
+func (b *Backend) leave(c *call) error {
+	b.locks.mu.Lock()
+	defer b.locks.mu.Unlock()
+	cause := context.Cause(c.ctx)
+	switch {
+	case c.state == ended:
+		return nil
+	case c.state == waiting:
+		b.startAll(b.locks.leave(c))
+		if cause == b.late { //nolint:errorlint // this very value: the store has not failed
+			cause = b.busy
+		}
+	default:
+		if c.batch.gone++; c.batch.gone == len(c.batch.calls) {
+			c.batch.cancel(cause)
+		}
+	}
+	c.state = left
+	return cause
+}
+
+// look reads and decides c, and reports whether it would change anything.
+func (b *Backend) look(ctx context.Context, c *call) (changes bool, err error) {
+	alone := newBatch(c)
+	alone.add(c)
+	if alone.now, err = b.store.Read(ctx, alone.entries); err != nil {
+		return false, err
+	}
+	b.decide(alone)
+	return slices.ContainsFunc(alone.entries, (*Entry).changed), c.end.result()
+}
+
+// lookAhead answers c, which waits, as its copy is answered if that changes nothing.
+func (b *Backend) lookAhead(c, ahead *call) {
+	end := ending{err: ErrExited}
+	changes := false
+	defer func() {
+		if changes || end.err != nil {
+			return
+		}
+		b.locks.mu.Lock()
+		defer b.locks.mu.Unlock()
+		if c.state == waiting {
+			b.startAll(b.locks.leave(c))
+			c.state, c.end, c.ops, c.out, c.now = ended, end, ahead.ops, ahead.out, ahead.now
+			close(c.done)
+		}
+	}()
+	end = guarded(func() (err error) {
+		changes, err = b.look(c.ctx, ahead)
+		return err
+	})
+}
+
+func (b *Backend) startAll(batches []*batch) {
+	for _, next := range batches {
+		b.start(next)
+	}
+}
+
+// start runs t and, when it has ended, those that waited for it.
+func (b *Backend) start(t *batch) {
+	b.work.Go(func() {
+		defer b.release(t)
+		defer b.settle(t)
+		t.end = ending{err: ErrExited}
+		t.end = guarded(func() error { return t.run(t.ctx, b) })
+	})
+}
+
+// settle answers the calls of t, and refunds what callers that left were charged.
+func (b *Backend) settle(t *batch) {
+	b.locks.mu.Lock()
+	defer b.locks.mu.Unlock()
+	for _, c := range t.calls {
+		if c.state == taken {
+			c.state = ended
+			if c.end.panicked == nil {
+				c.end = t.end
+			}
+			close(c.done)
+		}
+	}
+}
+
+// release refunds what callers that left were charged, unlocks the keys of t and starts
+// the batches that waited for them.
+func (b *Backend) release(t *batch) {
+	defer func() {
+		b.locks.mu.Lock()
+		defer b.locks.mu.Unlock()
+		b.startAll(b.locks.release(t.keys()))
+	}()
+	t.cancel(nil)
+	var refunds []traffik.Op
+	for _, c := range t.calls {
+		if c.state == left { // nobody else changes it any more
+			refunds = append(refunds, c.refunds()...)
+		}
+	}
+	b.refund(refunds)
+}
+
+// decide decides the calls of t whose callers still wait.
+func (b *Backend) decide(t *batch) {
+	b.locks.mu.Lock()
+	t.live = t.live[:0]
+	for _, c := range t.calls {
+		if c.state != left && c.end.panicked == nil {
+			t.live = append(t.live, c)
+		}
+	}
+	b.locks.mu.Unlock()
+	for _, e := range t.entries {
+		e.begin(t.now)
+	}
+	t.live = slices.DeleteFunc(t.live, func(c *call) bool {
+		return c.decide(0, len(c.ops), t.now, b.quiet) != nil
+	})
+}
+
+// refund refunds what was charged, once: a refund of which nobody knows whether it arrived
+// is not repeated, and a charge whose refund was lost runs out with time. The keys are
+// locked.
+func (b *Backend) refund(ops []traffik.Op) {
+	if len(ops) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), refundTimeout)
+	defer cancel()
+	for len(ops) > 0 {
+		t := newBatch(newCall(ctx, ops[:1]))
+		key := ops[0].Key
+		ops = slices.DeleteFunc(ops, func(op traffik.Op) bool {
+			if together := b.multi != nil || op.Key == key; !together {
+				return false
+			}
+			t.add(newCall(ctx, []traffik.Op{op}))
+			return true
+		})
+		for errors.Is(guarded(func() error { return t.run(ctx, b) }).err, traffik.ErrContention) {
+			t.read = false // nothing was written
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	traffik "github.com/traffik-go/traffik/core"
+)
+
+// callState is where a call stands.
+type callState uint8
+
+const (
+	waiting callState = iota // for a key
+	taken                    // by a batch
+	left                     // by its caller, who has an error
+	ended
+)
+
+// call is one Take or Peek: a copy of its ops, since the caller may leave, and the
+// answers.
+type call struct {
+	ctx     context.Context
+	ops     []traffik.Op
+	out     []traffik.Decision
+	changes []Change
+	states  [][]byte
+	entries []*Entry        // of the ops; a batch shares them among its calls
+	charged []bool          // units of the op were taken and not refunded
+	now     traffik.Instant // the store's time
+
+	keys   []traffik.Key // sorted
+	locked int           // how many of keys the call holds while it waits
+
+	state callState // guarded by keyLocks.mu
+	batch *batch    // nil while the call waits
+	done  chan struct{}
+	end   ending // what the caller is told, once done is closed
+}
+
+// ending is how a function ended.
+type ending struct {
+	err      error
+	panicked any
+}
+
+// guarded runs f and keeps its panic, which belongs to another goroutine.
+func guarded(f func() error) (end ending) {
+	defer func() { end.panicked = recover() }()
+	end.err = f()
+	return end
+}
+
+// result ends the caller of a function as the function ended.
+func (e ending) result() error {
+	if e.panicked != nil {
+		panic(e.panicked)
+	}
+	return e.err
+}
+
+func newCall(ctx context.Context, ops []traffik.Op) *call {
+	n := len(ops)
+	c := &call{
+		ctx: ctx, ops: slices.Clone(ops), out: make([]traffik.Decision, n), changes: make([]Change, n), states: make([][]byte, n),
+		entries: make([]*Entry, n), charged: make([]bool, n), keys: make([]traffik.Key, n), done: make(chan struct{}),
+	}
+	for i := range ops {
+		c.keys[i] = ops[i].Key
+	}
+	slices.SortFunc(c.keys, compareKeys)
+	return c
+}
+
+// decide decides the ops from first to end at now, on their entries, and makes what they
+// change part of the entries. Quiet stores write nothing for looks and denials. If a
+// strategy panics the entries stay as they are, and the caller gets the panic.
+func (c *call) decide(first, end int, now traffik.Instant, quiet bool) error {
+	c.now = now
+	for i := first; i < end; i++ {
+		c.ops[i].Draw.Now, c.states[i] = c.entries[i].At, c.entries[i].Next
+	}
+	changes := c.changes[first:end]
+	c.end = guarded(func() error {
+		DecideAll(c.ops[first:end], c.states[first:end], c.out[first:end], changes)
+		return nil
+	})
+	if c.end.panicked != nil {
+		return errPanicked
+	}
+	denied := c.denied()
+	for i := first; i < end; i++ {
+		change, cost := &c.changes[i], c.ops[i].Draw.Cost
+		if quiet && (denied || !c.out[i].Allowed || cost == 0) {
+			change.Write, change.Delete = false, false
+		}
+		c.entries[i].apply(change, cost, &c.out[i])
+	}
+	return nil
+}
+
+// errPanicked stands for the panic of a strategy until the caller gets it.
+var errPanicked = errors.New("a strategy panicked")
+
+// denied reports whether an op denies the call.
+func (c *call) denied() bool {
+	for i := range c.ops {
+		if !c.out[i].Allowed && !c.ops[i].Advisory {
+			return true
+		}
+	}
+	return false
+}
+
+// draws reports whether ops[i] takes units.
+func (c *call) draws(i int) bool {
+	return c.changes[i].Write && c.out[i].Allowed && c.ops[i].Draw.Cost > 0
+}
+
+// charge notes what was taken once it is written.
+func (c *call) charge() {
+	denied := c.denied()
+	for i := range c.ops {
+		c.charged[i] = !denied && c.draws(i)
+	}
+}
+
+// refunds returns the ops that refund what c was charged.
+func (c *call) refunds() (ops []traffik.Op) {
+	for i := range c.ops {
+		if c.charged[i] {
+			ops = append(ops, c.ops[i].Refund(&c.out[i], c.ops[i].Draw.Cost))
+			c.charged[i] = false
+		}
+	}
+	return ops
+}
+
+// answer hands the answers to the caller, whose present is the store's time. The time of
+// an op may lie ahead of that: waits are so much longer, but the state is gone spare
+// after its time, unless spare is 0.
+func (c *call) answer(ops []traffik.Op, out []traffik.Decision, spare time.Duration) {
+	for i := range ops {
+		ops[i].Draw.Now = c.ops[i].Draw.Now
+		dec := c.out[i]
+		if ahead := ops[i].Draw.Now.Sub(c.now); ahead > 0 {
+			if dec.RetryAfter > 0 && dec.RetryAfter != traffik.Never {
+				gone := traffik.Never
+				if spare > 0 {
+					gone = after(dec.ResetAfter, spare)
+				}
+				dec.RetryAfter = min(after(dec.RetryAfter, ahead), max(dec.RetryAfter, gone))
+			}
+			dec.ResetAfter, dec.Ahead = after(dec.ResetAfter, ahead), ahead
+		}
+		out[i] = dec
+	}
+}
+
+// after is d and then more, stopping at 2^53 µs as all waits do.
+func after(d, more time.Duration) time.Duration {
+	const longest = traffik.MaxUnits * time.Microsecond
+	return min(d, longest-min(more, longest)) + min(more, longest)
+}
