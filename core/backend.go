@@ -26,6 +26,8 @@ type Op struct {
 	// Advisory marks a limit that only reports: it is drawn if it fits and no other op
 	// denies, and its denial stops nobody.
 	Advisory bool
+	// counting is how a Memory counts the op in integers, nil if it doesn't.
+	counting *counting
 }
 
 // Backend stores counters. All methods are safe for concurrent use and return when ctx

@@ -2,7 +2,7 @@ package traffik
 
 import (
 	"log/slog"
-	"math"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -17,7 +17,7 @@ func (c *clientIP) lookForProxy(r *Request, peer netip.Addr) {
 	switch {
 	case clientip.IsPrivate(peer):
 		r.memo().ignored = clientip.Present(r.Header)
-	case !c.public.later.Load() || r.memo().sampled:
+	case !c.public.later.Load() || sampled():
 		if header := clientip.Present(r.Header); c.public.looksProxied(header != 0) {
 			r.memo().ignored = header
 		}
@@ -51,15 +51,9 @@ func (s *forwardedSample) looksProxied(with bool) bool {
 	return s.proxied.Load()
 }
 
-// sample chooses about one of sampleEvery requests by how often a pooled memory was used,
-// a number that nothing else depends on. The multiplication spreads them out (Knuth, The
-// Art of Computer Programming, volume 3, section 6.4), so traffic in which every second
-// request is special is sampled fairly.
-func (r *Request) sample(uses uint32) {
-	if r != nil && uses*0x9E3779B9 < math.MaxUint32/sampleEvery {
-		r.memo().sampled = true
-	}
-}
+// sampled chooses about one of sampleEvery requests by chance, so traffic in which every
+// second request is special is sampled fairly.
+func sampled() bool { return rand.Uint32()%sampleEvery == 0 } //nolint:gosec // no secret
 
 // warnedOf holds the sets of trusted proxies whose throttles have logged one to
 // slog.Default: the cure is the same for all that trust the same. It grows with what an

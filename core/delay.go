@@ -3,7 +3,6 @@ package traffik
 import (
 	"context"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/traffik-go/traffik/core/internal/count"
@@ -16,8 +15,11 @@ const anyDelay time.Duration = math.MaxInt64
 // held, and returns that bound. The queue is as long for this draw as what is served
 // within the bound, rounded up: what the rounding lets in, [Request.RefuseDelay] refuses.
 func (r *Request) boundDelay(ctx context.Context, op *Op) time.Duration {
+	if r == nil || r.Holder == nil || op.Draw.Cost <= 0 {
+		return anyDelay
+	}
 	queue, ok := op.Strategy.(LeakyBucketWithQueue)
-	if !ok || r == nil || r.Holder == nil || op.Draw.Cost <= 0 {
+	if !ok {
 		return anyDelay
 	}
 	longest := max(0, r.Holder.MaxDelay(ctx))
@@ -37,11 +39,14 @@ func (r *Request) boundDelay(ctx context.Context, op *Op) time.Duration {
 // delayWithin corrects r, the decision on op, for a bound that is not [anyDelay]: the
 // capacity is that of the throttle, and all numbers mean draws that start within it.
 func (r *Result) delayWithin(longest time.Duration, op *Op) {
-	shortened, ok := op.Strategy.(LeakyBucketWithQueue)
-	whole, _ := r.settings.strategy.(LeakyBucketWithQueue)
-	if !ok || longest == anyDelay {
+	if longest == anyDelay {
 		return
 	}
+	shortened, ok := op.Strategy.(LeakyBucketWithQueue)
+	if !ok {
+		return
+	}
+	whole, _ := r.settings.strategy.(LeakyBucketWithQueue)
 	capacity := orLimit(whole.Capacity, op.Draw.Rate)
 	r.Remaining += capacity - orLimit(shortened.Capacity, op.Draw.Rate)
 	r.Limit = capacity
@@ -62,9 +67,9 @@ func (r *Result) delayWithin(longest time.Duration, op *Op) {
 // remembered in r as any other.
 func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
 	r, longest = orEmpty(r), max(0, longest.Truncate(time.Microsecond))
-	refused := Verdict{results: slices.Clone(v.results)}
-	for i := range refused.results {
-		res := &refused.results[i]
+	refused := v.all()
+	for i := range refused {
+		res := &refused[i]
 		switch {
 		case res.Outcome != Admitted:
 			continue
@@ -75,15 +80,15 @@ func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
 		}
 		res.Delay, res.cost = 0, 0
 	}
-	known := r.memo()
-	results := slices.Clone(known.verdict.results) // verdicts that were handed out don't change
+	memo := r.memo()
+	results := memo.verdict.all()
 	for i := range results {
-		for _, res := range refused.results {
+		for _, res := range refused {
 			if res.settings != nil && results[i].settings == res.settings && res.Outcome != Admitted {
 				results[i] = res
 			}
 		}
 	}
-	known.verdict.results = results
-	return refused
+	memo.verdict = verdictOf(results...)
+	return verdictOf(refused...)
 }

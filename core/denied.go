@@ -40,8 +40,8 @@ func (r *Request) WriteDenied(v Verdict) {
 	if r == nil || r.Writer == nil {
 		return
 	}
-	for i := range v.results {
-		if res := &v.results[i]; res.denies() && res.settings.onDenied != nil {
+	for i := range v.len() {
+		if res := v.result(i); res.denies() && res.settings.onDenied != nil {
 			res.settings.onDenied(r, v)
 			return
 		}
@@ -97,8 +97,8 @@ func (v Verdict) problem() problem {
 		Title:  "Request cannot be satisfied as assigned quota has been exceeded",
 		Status: http.StatusTooManyRequests,
 	}
-	for i := range v.results {
-		if r := &v.results[i]; r.denies() && r.Outcome == Denied {
+	for i := range v.len() {
+		if r := v.result(i); r.denies() && r.Outcome == Denied {
 			p.ViolatedPolicies = append(p.ViolatedPolicies, r.UID())
 		}
 	}

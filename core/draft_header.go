@@ -51,8 +51,8 @@ const maxSFInteger = 999_999_999_999_999
 
 func writeDraft(h http.Header, v Verdict, wait time.Duration, window func(*Result) time.Duration) {
 	var policy, limit strings.Builder
-	for i := range v.results {
-		r := &v.results[i]
+	for i := range v.len() {
+		r := v.result(i)
 		if !r.Counted() {
 			continue
 		}
@@ -68,7 +68,7 @@ func writeDraft(h http.Header, v Verdict, wait time.Duration, window func(*Resul
 		}
 		limit.WriteString(name)
 		sfParam(&limit, "r", r.Remaining)
-		writeDraftWindow(&limit, r, wait, window(r))
+		writeDraftWindow(&limit, &r, wait, window(&r))
 	}
 	if policy.Len() > 0 {
 		h["Ratelimit-Policy"] = []string{policy.String()}

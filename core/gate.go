@@ -2,7 +2,6 @@ package traffik
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 )
@@ -81,140 +80,72 @@ func (t *Throttle) members() []*Throttle { return []*Throttle{t} }
 
 // Admit implements [Limiter].
 func (t *Throttle) Admit(ctx context.Context, r *Request) (Verdict, error) {
-	set := t.loaded()
-	if err := set.misused(ctx); err != nil {
+	if err := t.loaded().misused(ctx); err != nil {
 		return Verdict{}, err
 	}
-	r = orEmpty(r)
-	known := r.memo()
-	if res, ok := known.result(t); ok {
-		return Verdict{results: []Result{res}}, nil
-	}
-	res := known.grow(t)
-	err := errUnfinished
-	defer func() { known.end(res, err) }()
-	err = set.drawOne(ctx, r, "", defaultCost, false, &res[0])
-	return Verdict{results: res}, err
+	return orEmpty(r).admit(ctx, []*Throttle{t})
 }
 
 // Admit implements [Limiter].
 func (g *Gate) Admit(ctx context.Context, r *Request) (Verdict, error) {
-	if len(g.members()) == 0 {
-		return Verdict{}, errNoGate
+	if err := g.misused(ctx); err != nil {
+		return Verdict{}, err
 	}
-	if ctx == nil {
-		return Verdict{}, errNoContext
-	}
-	r = orEmpty(r)
-	known := r.memo()
-	for _, t := range g.throttles {
-		if _, ok := known.result(t); ok {
-			return g.admitRest(ctx, r)
-		}
-	}
-	return known.draw(ctx, r, g.throttles)
+	return orEmpty(r).admit(ctx, g.throttles)
 }
 
-// admitRest judges the throttles that were not used on this request before,
-// and repeats the results of the others.
-func (g *Gate) admitRest(ctx context.Context, r *Request) (Verdict, error) {
-	known := r.memo()
-	var throttles []*Throttle
-	var results []Result
-	for _, t := range g.throttles {
-		if res, ok := known.result(t); ok {
-			results = append(results, res)
-		} else {
-			throttles = append(throttles, t)
+func (g *Gate) misused(ctx context.Context) error {
+	switch {
+	case len(g.members()) == 0:
+		return errNoGate
+	case ctx == nil:
+		return errNoContext
+	}
+	return nil
+}
+
+// admit charges those throttles that have not decided on r yet, all or none, and repeats
+// the results of the others. Charge and delay belong to the first use: refunded once, held
+// once.
+func (r *Request) admit(ctx context.Context, throttles []*Throttle) (Verdict, error) {
+	memo := r.memo()
+	var repeated []Result
+	rest := throttles
+	for i, t := range throttles {
+		if res, decided := memo.verdict.of(t); decided && res.stands() {
+			if len(repeated) == 0 {
+				rest = slices.Clone(throttles[:i])
+			}
+			res.cost, res.Delay = 0, 0
+			repeated = append(repeated, res)
+		} else if len(repeated) > 0 {
+			rest = append(rest, t)
 		}
 	}
-	if v := (Verdict{results: results}); len(throttles) == 0 || !v.Allowed() {
+	if len(repeated) == 0 {
+		return memo.draw(ctx, r, throttles)
+	}
+	if v := verdictOf(repeated...); len(rest) == 0 || !v.Allowed() {
 		return v, nil
 	}
-	rest, err := known.draw(ctx, r, throttles)
-	return Verdict{results: append(results, rest.results...)}, err
+	v, err := memo.draw(ctx, r, rest)
+	return verdictOf(append(repeated, v.all()...)...), err
 }
 
-// draw charges throttles that have not decided on r yet, all or none.
-func (a *requestMemo) draw(ctx context.Context, r *Request, throttles []*Throttle) (Verdict, error) {
-	results := a.grow(throttles...)
-	err := errUnfinished
-	defer func() { a.end(results, err) }()
-	err = takeAll(ctx, r, "", throttles, defaultCost, false, results)
-	return Verdict{results: results}, err
-}
-
-// errUnfinished stands for the error of a use until it has ended: a function of
-// the application may panic.
-var errUnfinished = errors.New("traffik: not finished")
-
-// result is what t decided on this request before, if that stands. Charge and
-// delay belong to the first use: given back once, held once.
-func (a *requestMemo) result(t *Throttle) (Result, bool) {
-	for i := range a.verdict.results {
-		if res := &a.verdict.results[i]; res.of(t) && res.stands() {
-			repeated := *res
-			repeated.cost, repeated.Delay = 0, 0
-			return repeated, true
-		}
+// draw charges throttles that have not decided on r yet, all or none, and remembers what
+// became of it unless it ends with an error. A use from within a function that is asked for
+// the identity, rate or cost of another use is not remembered.
+func (m *requestMemo) draw(ctx context.Context, r *Request, throttles []*Throttle) (v Verdict, err error) {
+	v = Verdict{rec: m.record()}
+	if m.deciding {
+		return v, v.rec.take(ctx, r, "", throttles, defaultCost, false)
 	}
-	return Result{}, false
-}
-
-// grow makes room for the results of throttles, in place of earlier ones that
-// did not stand, and returns it until end is called. A use from within a
-// function that is asked for the identity, rate or cost of another use is not
-// remembered.
-func (a *requestMemo) grow(throttles ...*Throttle) []Result {
-	if a.deciding {
-		return make([]Result, len(throttles))
+	m.deciding = true
+	defer func() { m.deciding = false }() // a function of the application may panic
+	if err = v.rec.take(ctx, r, "", throttles, defaultCost, false); err == nil {
+		m.add(v)
 	}
-	a.deciding = true
-	if a.verdict.results == nil {
-		a.verdict.results = a.first[:0]
-	}
-	a.forget(throttles)
-	start, n := len(a.verdict.results), len(throttles)
-	a.verdict.results = append(a.verdict.results, make([]Result, n)...)
-	return a.verdict.results[start : start+n : start+n]
-}
-
-// forget drops the results of throttles, without a change to verdicts that were
-// handed out.
-func (a *requestMemo) forget(throttles []*Throttle) {
-	dropped := func(res Result) bool {
-		return slices.ContainsFunc(throttles, res.of)
-	}
-	if slices.ContainsFunc(a.verdict.results, dropped) {
-		a.verdict.results = slices.DeleteFunc(slices.Clone(a.verdict.results), dropped)
-	}
-}
-
-// end ends the use for which grow returned results. An error left no answer,
-// and takes their room back.
-func (a *requestMemo) end(results []Result, err error) {
-	keep := len(a.verdict.results) - len(results)
-	if keep < 0 || &a.verdict.results[keep] != &results[0] {
-		return // of a use that is not remembered
-	}
-	a.deciding = false
-	if err != nil {
-		a.verdict.results = a.verdict.results[:keep:keep] // results stay with who holds them
-		return
-	}
-	for i := range results {
-		if res := &results[i]; res.charge == nil && res.took() {
-			res.charge = a.newCharge()
-		}
-	}
-}
-
-func (a *requestMemo) newCharge() *charge {
-	if int(a.charges) == len(a.ofFirst) {
-		return new(charge)
-	}
-	a.charges++
-	return &a.ofFirst[a.charges-1]
+	return v, err
 }
 
 // For returns the gate as it applies to a request.
@@ -235,31 +166,39 @@ type GateSubject struct {
 // Hit takes the cost of each throttle, or nothing if one of them denies.
 // Errors are those of [Subject.Hit].
 func (s GateSubject) Hit(ctx context.Context) (Verdict, error) {
-	return s.draw(ctx, defaultCost, false)
+	var rec record // on the caller's stack, if that does not keep the verdict
+	err := s.take(ctx, defaultCost, false, &rec)
+	return Verdict{rec: &rec}, err
 }
 
 // HitN takes n units of each throttle; see [Subject.HitN].
 func (s GateSubject) HitN(ctx context.Context, n int64) (Verdict, error) {
-	if n < 0 {
-		return Verdict{}, negativeUnits("HitN", n)
+	var rec record
+	err := checkUnits("HitN", n)
+	if err == nil {
+		err = s.take(ctx, n, false, &rec)
 	}
-	return s.draw(ctx, n, false)
+	return Verdict{rec: &rec}, err
 }
 
 // Check tells whether [GateSubject.HitN] would admit, and how each throttle stands; it
 // takes nothing. Throttles on other backends than the one that denies are looked at
 // as if asked alone.
 func (s GateSubject) Check(ctx context.Context, n int64) (Verdict, error) {
-	if n < 0 {
-		return Verdict{}, negativeUnits("Check", n)
+	var rec record
+	err := checkUnits("Check", n)
+	if err == nil {
+		err = s.take(ctx, n, true, &rec)
 	}
-	return s.draw(ctx, n, true)
+	return Verdict{rec: &rec}, err
 }
 
 // Stat tells how all counters stand, with one call of each backend, and takes
 // nothing.
 func (s GateSubject) Stat(ctx context.Context) (Verdict, error) {
-	return s.draw(ctx, 0, true)
+	var rec record
+	err := s.take(ctx, 0, true, &rec)
+	return Verdict{rec: &rec}, err
 }
 
 // Reset forgets what was counted, throttle by throttle. It stops at the first
@@ -278,12 +217,51 @@ func (s GateSubject) Reset(ctx context.Context) error {
 	return nil
 }
 
-func (s GateSubject) draw(ctx context.Context, units int64, peek bool) (Verdict, error) {
-	throttles := s.gate.members()
-	if len(throttles) == 0 {
-		return Verdict{}, errNoGate
+func (s GateSubject) take(ctx context.Context, units int64, peek bool, rec *record) error {
+	if err := s.gate.misused(ctx); err != nil {
+		return err
 	}
-	results := make([]Result, len(throttles))
-	err := takeAll(ctx, s.request, s.id, throttles, units, peek, results)
-	return Verdict{results: results}, err
+	return rec.take(ctx, s.request, s.id, s.gate.throttles, units, peek)
+}
+
+// take takes units of each throttle or nothing, or with peek tells what taking them would
+// answer, into rec.
+func (rec *record) take(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64, peek bool) error {
+	before := ctx.Err()
+	if before == nil && !peek && units != 0 && rec.hit(ctx, r, id, throttles, units) {
+		return nil
+	}
+	rec.results = make([]Result, len(throttles))
+	err := takeAll(ctx, before, r, id, throttles, units, peek, rec.results)
+	shareCharges(rec.results)
+	return err
+}
+
+// hit is take for throttles that are plain, have one Memory and count one identity. It
+// reports false, and has done nothing, for others.
+func (rec *record) hit(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64) (done bool) {
+	if len(throttles) > len(rec.limits) {
+		return false
+	}
+	var memory *Memory
+	for i, t := range throttles {
+		set := t.settings.Load()
+		if !set.plain || i > 0 && set.memory != memory {
+			return false
+		}
+		memory = set.memory
+		if r != nil {
+			name, err := set.identity(r, "")
+			if err != nil || i > 0 && name != id {
+				return false
+			}
+			id = name
+		}
+		rec.limits[i].settings = set
+	}
+	if memory.closed.Load() || ctx.Err() != nil { // which may have ended while the request was read
+		return false
+	}
+	rec.id, rec.units, rec.n = id, max(0, units), int8(len(throttles))
+	return memory.hitAll(rec)
 }

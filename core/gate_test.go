@@ -351,16 +351,16 @@ func TestVerdict(t *testing.T) {
 	if !zero.Allowed() || zero.Failed() || zero.Status() != 200 || zero.Tightest().Counted() || zero.Err() != nil {
 		t.Errorf("the zero Verdict does not simply allow: %+v", zero)
 	}
-	v := Verdict{results: []Result{counted(Denied, 0, 5*time.Second), counted(Uncharged, 0, 0), counted(Denied, 3, time.Minute)}}
+	v := verdictOf(counted(Denied, 0, 5*time.Second), counted(Uncharged, 0, 0), counted(Denied, 3, time.Minute))
 	if v.Tightest().RetryAfter != time.Minute || v.RetryAfter() != time.Minute || v.Status() != 429 {
 		t.Errorf("shown %+v, want the denier with the longest wait", v.Tightest())
 	}
-	v = Verdict{results: []Result{counted(Admitted, 7, 0), {Outcome: Exempt, Decision: Decision{Allowed: true}}, counted(Admitted, 2, 0)}}
+	v = verdictOf(counted(Admitted, 7, 0), Result{Outcome: Exempt, Decision: Decision{Allowed: true}}, counted(Admitted, 2, 0))
 	if v.Tightest().Remaining != 2 || v.Status() != 200 {
 		t.Errorf("shown %+v, want the least remaining", v.Tightest())
 	}
 	failed := Result{Outcome: FailedClosed}
-	if v := (Verdict{results: []Result{failed, counted(Denied, 0, time.Second)}}); v.Failed() || v.Status() != 429 {
+	if v := verdictOf(failed, counted(Denied, 0, time.Second)); v.Failed() || v.Status() != 429 {
 		t.Errorf("a denial beside a failure has status %d, want 429", v.Status())
 	}
 }

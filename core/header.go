@@ -51,8 +51,8 @@ func NamedHeaders(limit, remaining, reset string) HeaderSet {
 		}
 	}
 	form.write = func(h http.Header, v Verdict, _ time.Duration) {
-		shown := v.tightest()
-		if shown == nil {
+		shown := v.Tightest()
+		if !shown.Counted() {
 			return
 		}
 		setAll(h, &form.named, shown.settings.limitText.of(shown.Limit), shown.Remaining, seconds(shown.ResetAfter))
@@ -150,9 +150,9 @@ func (r *Request) WriteHeaders() {
 	h := r.Writer.Header()
 	v := r.Verdict()
 	denied := !v.Allowed()
-	for i := range v.results {
-		res := &v.results[i]
-		form := res.form(denied)
+	for i := range v.len() {
+		res := v.result(i)
+		form := v.form(i, denied)
 		exposed := res.Counted() && res.settings.headers.exposed
 		switch {
 		case form == nil && exposed && denied:
@@ -171,12 +171,13 @@ func (r *Request) WriteHeaders() {
 	}
 }
 
-// form is the convention in which r is told to a client, nil if in none.
-func (r *Result) form(denied bool) *headerForm {
-	if r.settings == nil || r.settings.headers.whenDenied && !denied {
+// form is the convention in which result i is told to a client, nil if in none.
+func (v Verdict) form(i int, denied bool) *headerForm {
+	set := v.settings(i)
+	if set == nil || set.headers.whenDenied && !denied {
 		return nil
 	}
-	return r.settings.headers.form
+	return set.headers.form
 }
 
 // setRetryAfter writes whole seconds, rounded up and at least 1 (RFC 9110,
@@ -191,11 +192,11 @@ func setRetryAfter(h http.Header, v Verdict) {
 
 // firstWith is the index of the first result that is told in form, which one is.
 func (v Verdict) firstWith(form *headerForm, denied bool) int {
-	if len(v.results) == 1 {
+	if v.len() == 1 {
 		return 0
 	}
-	for i := range v.results {
-		if v.results[i].form(denied).is(form) {
+	for i := range v.len() {
+		if v.form(i, denied).is(form) {
 			return i
 		}
 	}
@@ -205,25 +206,16 @@ func (v Verdict) firstWith(form *headerForm, denied bool) int {
 // with is the verdict of the results that are told in form; without a copy when
 // all of them are.
 func (v Verdict) with(form *headerForm, denied bool) Verdict {
-	if len(v.results) == 1 {
-		return v
-	}
-	n := 0
-	for i := range v.results {
-		if v.results[i].form(denied).is(form) {
-			n++
+	var results []Result
+	for i := range v.len() {
+		if v.form(i, denied).is(form) {
+			results = append(results, v.result(i))
 		}
 	}
-	if n == len(v.results) {
+	if len(results) == v.len() {
 		return v
 	}
-	results := make([]Result, 0, n)
-	for i := range v.results {
-		if v.results[i].form(denied).is(form) {
-			results = append(results, v.results[i])
-		}
-	}
-	return Verdict{results: results}
+	return verdictOf(results...)
 }
 
 // expose adds names to Access-Control-Expose-Headers, each once.

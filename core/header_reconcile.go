@@ -11,8 +11,8 @@ import (
 // for v, Retry-After aside.
 func (v Verdict) TellsHeaders() bool {
 	denied := !v.Allowed()
-	for i := range v.results {
-		if v.results[i].form(denied) != nil {
+	for i := range v.len() {
+		if v.form(i, denied) != nil {
 			return true
 		}
 	}
@@ -30,8 +30,8 @@ func (v Verdict) TellsHeaders() bool {
 // of the lists of the IETF drafts one line holds both; of [CustomHeaders] ours stay.
 func (v Verdict) ReconcileHeaders(h http.Header, status int) {
 	denied := !v.Allowed()
-	for i := range v.results {
-		form := v.results[i].form(denied)
+	for i := range v.len() {
+		form := v.form(i, denied)
 		if form != nil && form.crowded(h) && v.firstWith(form, denied) == i {
 			form.reconcile(h, v.with(form, denied), status)
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"sync"
 
 	"github.com/traffik-go/traffik/core/internal/count"
 )
@@ -28,21 +26,8 @@ const defaultCost = -1
 // for the policy: it wraps [ErrBackend] and [context.DeadlineExceeded], and the store may or may
 // not have charged. Hit blocks as long as the backend does.
 func (s Subject) Hit(ctx context.Context) (res Result, err error) {
-	set := s.throttle.loaded()
-	if set == nil || ctx == nil || s.request != nil || !set.plain || set.memory.closed.Load() || ctx.Err() != nil {
-		err = set.drawOne(ctx, s.request, s.id, defaultCost, false, &res)
-		return res, err
-	}
-	// The short way of a plain key in process: nothing is looked up that the
-	// settings know, and nothing escapes to the heap.
-	res.settings, res.id, res.cost = set, s.id, set.cost
-	res.limit, res.period = set.rate.limit, set.rate.period
-	set.memory.hit(s.id, set.counting, set.cost, &res.Decision)
-	res.Outcome = Denied
-	if res.Allowed {
-		res.Outcome = Admitted
-	}
-	return res, nil
+	err = s.take(ctx, defaultCost, false, &res)
+	return res, err
 }
 
 // HitN takes n units instead of the throttle's cost; 0 passes untouched and without asking
@@ -50,10 +35,10 @@ func (s Subject) Hit(ctx context.Context) (res Result, err error) {
 // [Never]. An n below 0 is an error wrapping [ErrUsage]; other errors are those of
 // [Subject.Hit].
 func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
-	if n < 0 {
-		return Result{}, negativeUnits("HitN", n)
+	if err = checkUnits("HitN", n); err != nil {
+		return Result{}, err
 	}
-	err = s.draw(ctx, n, false, &res)
+	err = s.take(ctx, n, false, &res)
 	return res, err
 }
 
@@ -61,17 +46,17 @@ func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
 // for five seconds at most, after which the store has failed. An n below 0 is an error
 // wrapping [ErrUsage]; other errors are those of [Subject.Hit].
 func (s Subject) Check(ctx context.Context, n int64) (res Result, err error) {
-	if n < 0 {
-		return Result{}, negativeUnits("Check", n)
+	if err = checkUnits("Check", n); err != nil {
+		return Result{}, err
 	}
-	err = s.draw(ctx, n, true, &res)
+	err = s.take(ctx, n, true, &res)
 	return res, err
 }
 
 // Stat tells how the counter stands and takes nothing. It waits for the store for five
 // seconds at most, after which the store has failed. Errors are those of [Subject.Hit].
 func (s Subject) Stat(ctx context.Context) (res Result, err error) {
-	err = s.draw(ctx, 0, true, &res)
+	err = s.take(ctx, 0, true, &res)
 	return res, err
 }
 
@@ -146,7 +131,10 @@ func (s Subject) Describe(ctx context.Context) (any, error) {
 	return describer.Describe(states[0], &Draw{Rate: rate, Now: now, Class: set.classFor(s.request)}), nil
 }
 
-func negativeUnits(call string, n int64) error {
+func checkUnits(call string, n int64) error {
+	if n >= 0 {
+		return nil
+	}
 	return fmt.Errorf("%w: %s(%d); accepted is 0 or more units", ErrUsage, call, n)
 }
 
@@ -155,126 +143,115 @@ func (s Subject) key(set *settings) (Key, error) {
 	return Key{Scope: set.scope, ID: id}, err
 }
 
-// draw takes units, or with peek tells what taking them would answer, into res,
-// which is not handed up as a value: it would be copied on each step.
-func (s Subject) draw(ctx context.Context, units int64, peek bool, res *Result) error {
-	return s.throttle.loaded().drawOne(ctx, s.request, s.id, units, peek, res)
-}
-
-// drawOne is the whole way of one throttle: prepare, ask, settle.
-func (s *settings) drawOne(ctx context.Context, r *Request, id string, units int64, peek bool, res *Result) error {
-	if err := s.misused(ctx); err != nil {
+// take takes units, or with peek tells what taking them would answer, into res, which is
+// not returned as a value: each step would copy it.
+func (s Subject) take(ctx context.Context, units int64, peek bool, res *Result) error {
+	set := s.throttle.loaded()
+	if err := set.misused(ctx); err != nil {
 		return err
 	}
-	c, _ := calls.Get().(*call) // the pool holds nothing else
-	defer c.release()
-	c.uses++
-	r.sample(c.uses)
-	c.ops = append(c.ops[:0], Op{})
-	ask, err := s.prepare(ctx, ctx.Err(), r, id, units, peek, res, &c.ops[0])
+	before, id := ctx.Err(), s.id
+	if set.plain && !peek && units != 0 && before == nil && !set.memory.closed.Load() {
+		var err error
+		if s.request != nil {
+			if id, err = set.identity(s.request, ""); err == nil {
+				err = ctx.Err() // which may have ended while the request was read
+			}
+		}
+		cost := set.costOr(units)
+		if err == nil && set.memory.hit(id, set.counting, cost, &res.Decision) {
+			res.hit(set, id, cost)
+			res.answer()
+			return nil
+		}
+	}
+	return s.takeAny(ctx, before, units, peek, res)
+}
+
+// takeAny is take for all that isn't a hit in process at a fixed cost. before is the error
+// of ctx when the use began.
+func (s Subject) takeAny(ctx context.Context, before error, units int64, peek bool, res *Result) error {
+	set, r := s.throttle.loaded(), s.request
+	rate, ask, err := set.prepare(ctx, before, r, s.id, units, peek, res)
 	if !ask {
 		return err
 	}
-	if ended := ctx.Err(); ended != nil { // while the request was read
-		return s.backendFailed(ctx, ended, res)
+	if set.memory != nil && ctx.Err() == nil && set.takeKnown(ctx, r, rate, peek, res) {
+		return nil
 	}
-	if s.counting != nil && !peek {
-		return s.hitOne(ctx, &c.ops[0], res)
+	g := newGateTake(peek)
+	defer g.release()
+	g.add(ctx, r, res, rate, 0)
+	results := [1]Result{*res} // not res itself, which would escape
+	_, err = g.ask(ctx, results[:], 0, 1)
+	*res = results[0]
+	return err
+}
+
+// takeKnown takes what res says if an in-process store knows the key, which is true of most
+// calls. It reports false, and has done nothing, if it does not.
+func (s *settings) takeKnown(ctx context.Context, r *Request, rate Rate, peek bool, res *Result) (done bool) {
+	if s.memory.closed.Load() {
+		return false
 	}
-	c.out = append(c.out[:0], Decision{})
-	longest := r.boundDelay(ctx, &c.ops[0])
+	if s.counting != nil && !peek && s.memory.hit(res.id, s.counting, res.cost, &res.Decision) {
+		res.answer()
+		return true
+	}
+	op := res.op(rate)
+	longest := r.boundDelay(ctx, &op)
+	if !s.memory.takeKnown(&op, &res.Decision, !peek) {
+		return false
+	}
+	res.answer()
+	res.delayWithin(longest, &op)
 	if peek {
 		res.cost = 0
-		err = s.peek(ctx, c.ops, c.out)
-	} else {
-		err = s.backend.Take(ctx, c.ops, c.out)
 	}
-	if err != nil {
-		return s.backendFailed(ctx, err, res)
+	return true
+}
+
+// costOr is the cost of units, or the throttle's fixed cost.
+func (s *settings) costOr(units int64) int64 {
+	if units == defaultCost {
+		return s.cost
 	}
-	res.Decision = c.out[0]
-	res.answer(&c.ops[0])
-	res.delayWithin(longest, &c.ops[0])
-	return nil
+	return count.ClampCost(units)
 }
 
-// hitOne draws op, which costs something, on a backend in process that counts in
-// place.
-func (s *settings) hitOne(ctx context.Context, op *Op, res *Result) error {
-	if s.memory.closed.Load() {
-		return s.backendFailed(ctx, ErrClosed, res)
-	}
-	s.memory.hit(op.Key.ID, s.counting, op.Draw.Cost, &res.Decision)
-	res.answer(op)
-	return nil
-}
-
-// peek asks the backend for a look, for as long as a look is worth.
-func (s *settings) peek(ctx context.Context, ops []Op, out []Decision) error {
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	return s.backend.Peek(ctx, ops, out)
-}
-
-// call is the memory of one call of a backend, pooled because what is handed
-// through an interface escapes to the heap.
-type call struct {
-	ops  []Op
-	out  []Decision
-	uses uint32 // so far, from any number on
-}
-
-var calls = sync.Pool{New: func() any { return &call{uses: rand.Uint32()} }} //nolint:gosec // no secret
-
-func (c *call) release() {
-	clear(c.ops) // lets go of the strategies and identities
-	calls.Put(c)
-}
-
-// prepare fills op with all that the draw needs and reports true, or finds the
-// result without a backend: exempt, unlimited, or failed under the error policy,
-// whose Propagate is the error returned, as is the cause of an end of ctx.
-func (s *settings) prepare(ctx context.Context, before error, r *Request, id string, units int64, peek bool, res *Result, op *Op) (ask bool, err error) {
+// prepare finds all that the draw needs, the rate included, and reports true, or finds the
+// result without a backend: exempt, unlimited, or failed under the error policy, whose
+// Propagate is the error returned, as is the cause of an end of ctx.
+func (s *settings) prepare(ctx context.Context, before error, r *Request, id string, units int64, peek bool, res *Result) (rate Rate, ask bool, err error) {
 	res.settings = s
 	if outcome := s.passes(units, peek); outcome != Undecided {
 		res.limit, res.period = s.rate.limit, s.rate.period
-		res.pass(outcome)
-		return false, nil
+		return rate, false, res.pass(outcome)
 	}
 	if before != nil || errors.Is(ctx.Err(), context.Canceled) {
-		return false, context.Cause(ctx)
+		return rate, false, context.Cause(ctx)
 	}
 	if res.id, err = s.identity(r, id); err != nil {
 		if errors.Is(err, Exempted) {
-			res.pass(Exempt)
-			return false, nil
+			return rate, false, res.pass(Exempt)
 		}
-		return false, s.requestFailed(ctx, r, readingIdentity, err, res)
+		return rate, false, s.requestFailed(ctx, r, readingIdentity, err, res)
 	}
-	rate, err := s.rateFor(r)
-	if err != nil {
-		return false, s.requestFailed(ctx, r, readingRate, err, res)
+	if rate, err = s.rateFor(r); err != nil {
+		return rate, false, s.requestFailed(ctx, r, readingRate, err, res)
 	}
 	res.limit, res.period = rate.limit, rate.period
 	if rate.IsUnlimited() {
-		res.pass(NoLimit)
-		return false, nil
+		return rate, false, res.pass(NoLimit)
 	}
 	if res.cost, err = s.costFor(r, units); err != nil {
-		return false, s.requestFailed(ctx, r, readingCost, err, res)
+		return rate, false, s.requestFailed(ctx, r, readingCost, err, res)
 	}
 	if res.cost == 0 && !peek {
-		res.pass(Exempt)
-		return false, nil
+		return rate, false, res.pass(Exempt)
 	}
 	res.class = s.classFor(r)
-	*op = Op{
-		Key:      Key{Scope: s.scope, ID: res.id},
-		Strategy: s.strategy,
-		Draw:     Draw{Rate: rate, Cost: res.cost, Class: res.class},
-		Advisory: s.reportOnly,
-	}
-	return true, nil
+	return rate, true, nil
 }
 
 // passes returns the outcome of a draw that passes whoever asks, which is found without
@@ -290,9 +267,10 @@ func (s *settings) passes(units int64, peek bool) Outcome {
 	return Undecided
 }
 
-// pass makes r a result that no backend was asked for.
-func (r *Result) pass(outcome Outcome) {
+// pass makes r a result that no backend was asked for. It returns no error.
+func (r *Result) pass(outcome Outcome) error {
 	r.Outcome, r.Allowed, r.cost = outcome, true, 0
+	return nil
 }
 
 // identity is who r counts for, or the plain key's id if there is no request.
@@ -326,11 +304,8 @@ func (s *settings) rateFor(r *Request) (Rate, error) {
 }
 
 func (s *settings) costFor(r *Request, units int64) (int64, error) {
-	switch {
-	case units != defaultCost:
-		return count.ClampCost(units), nil
-	case s.costOf == nil:
-		return s.cost, nil
+	if units != defaultCost || s.costOf == nil {
+		return s.costOr(units), nil
 	}
 	cost, err := s.costOf(orEmpty(r))
 	if err == nil && cost < 0 {
@@ -375,16 +350,6 @@ func (s *settings) requestFailed(ctx context.Context, r *Request, reading string
 		}
 	}
 	return s.failed(ctx, s.requestPolicy(err), reading, err, res)
-}
-
-// backendFailed applies the policy for a store that failed. When the caller gave up
-// meanwhile that is no failure: the cause is returned.
-func (s *settings) backendFailed(ctx context.Context, err error, res *Result) error {
-	callersEnd, err := storeError(ctx, err)
-	if callersEnd {
-		return err
-	}
-	return s.failed(ctx, s.storePolicy(err), "", err, res)
 }
 
 // failed makes res the result of err under policy, and logs it. Reading is what of the

@@ -53,7 +53,7 @@ type Memory struct {
 	closed atomic.Bool
 	warner warner
 	stop   func() // ends the sweeper and waits for it
-	plans  sync.Pool
+	takes  sync.Pool
 }
 
 // MemoryOption configures [NewMemory].
@@ -136,7 +136,7 @@ func NewMemory(opts ...MemoryOption) (*Memory, error) {
 		stop:   func() {},
 	}
 	m.warner.logger = c.logger
-	m.plans.New = func() any { return new(memoryPlan) }
+	m.takes.New = func() any { return new(memoryTake) }
 	for i := range m.shards {
 		m.shards[i].number = i
 		m.shards[i].maxKeys = c.maxKeys / count
@@ -183,29 +183,23 @@ func (m *Memory) startSweeper(interval time.Duration) {
 
 // Take implements [Backend].
 func (m *Memory) Take(ctx context.Context, ops []Op, out []Decision) error {
-	return m.run(ctx, ops, nil, out, true)
+	return m.run(ctx, ops, out, true)
 }
 
 // Peek implements [Backend].
 func (m *Memory) Peek(ctx context.Context, ops []Op, out []Decision) error {
-	return m.run(ctx, ops, nil, out, false)
+	return m.run(ctx, ops, out, false)
 }
 
-// run is Take, and without commit Peek. counts tell how to count the ops, nil for
-// those that are counted as their strategy writes them; without it all are.
-func (m *Memory) run(ctx context.Context, ops []Op, counts []*counting, out []Decision, commit bool) error {
+// run is Take, and without commit Peek.
+func (m *Memory) run(ctx context.Context, ops []Op, out []Decision, commit bool) error {
 	if err := checkOps(ops, out); err != nil {
 		return err
 	}
 	if err := m.ready(ctx); err != nil {
 		return err
 	}
-	if len(ops) == 1 {
-		op := &ops[0]
-		m.drawOne(op.Key, op.Strategy, &op.Draw, &out[0], commit)
-		return nil
-	}
-	m.drawAll(ops, counts, out, commit)
+	m.take(ops, out, commit)
 	return nil
 }
 
@@ -283,56 +277,6 @@ func (m *Memory) instant(sh *shard, reading int64) Instant {
 		return Instant(reading)
 	}
 	return m.system.at(sh.latest(reading))
-}
-
-// hit is drawOne for a draw of one unit or more that c counts. In the common
-// case, a known key that c counted before, it is decided in place, and without
-// defer: nothing can panic there.
-func (m *Memory) hit(id string, c *counting, cost int64, out *Decision) {
-	// The same as enter, written out to save three calls.
-	var reading int64
-	if m.system != nil {
-		reading = m.system.reading()
-	} else {
-		reading = int64(m.now())
-	}
-	hash := m.hash.of(id)
-	sh := &m.shards[hash&m.mask]
-	sh.mu.Lock()
-	now := Instant(reading)
-	if m.system != nil {
-		now = m.system.at(sh.latest(reading))
-	}
-	e := sh.find(hash, Key{Scope: c.scope, ID: id})
-	if e == nil || e.by != c || !e.hit(int64(now), cost, out) {
-		m.hitOther(sh, hash, id, e, c, cost, now, out)
-		return
-	}
-	sh.mu.Unlock()
-}
-
-// hitOther is hit in all other cases, with e nil for a key that has no entry. It
-// is called with the lock of sh held and releases it.
-func (m *Memory) hitOther(sh *shard, hash uint64, id string, e *entry, c *counting, cost int64, now Instant, out *Decision) {
-	d := &Draw{Rate: c.rate, Cost: cost, Now: now}
-	if e == nil {
-		if exact := sh.hitNewcomer(hash, id, c, d, out); !exact {
-			m.warnFull(c.scope)
-		}
-		return
-	}
-	defer sh.mu.Unlock()
-	e.draw(c, d, out)
-}
-
-// drawOne decides a single checked draw, which needs no plan: what it decides
-// is what is stored.
-func (m *Memory) drawOne(key Key, strategy Strategy, d *Draw, out *Decision, commit bool) {
-	sh, hash, now := m.enter(key.ID)
-	d.Now = now
-	if exact := sh.drawOne(hash, key, strategy, d, out, commit); !exact {
-		m.warnFull(key.Scope)
-	}
 }
 
 // Reset implements [Backend]. It does not touch overflow counters, which clients share: a

@@ -134,7 +134,7 @@ func TestMemoryRefundsOnOverflowCounters(t *testing.T) {
 	if err := throttle.Key("full-1").Reset(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	op := third.refundOp(1)
+	op := third.op(third.Rate()).Refund(&third.Decision, 1)
 	other := Op{Key: Key{Scope: escape.Scope("other", "s"), ID: "d"}, Strategy: FixedWindow{}, Draw: Draw{Rate: Per(1, time.Hour)}}
 	if err := m.Take(t.Context(), []Op{op, other}, make([]Decision, 2)); err != nil || m.Stats().OverflowCounters != 0 {
 		t.Errorf("%v, %d counters after a refund among others, want none", err, m.Stats().OverflowCounters)

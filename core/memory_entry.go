@@ -88,6 +88,20 @@ func countingOf(scope unique.Handle[string], strategy Strategy, rate Rate) *coun
 
 func (c *counting) isFixed() bool { return c.period > 0 }
 
+// limit is the capacity that decisions tell.
+func (c *counting) limit() int64 {
+	if c.isFixed() {
+		return c.rate.limit
+	}
+	return c.capacity
+}
+
+// counts reports whether op is drawn as c counts. An op may have been changed since c was
+// put into it.
+func (c *counting) counts(op *Op) bool {
+	return c != nil && c.scope == op.Key.Scope && c.rate == op.Draw.Rate && c.strategy == op.Strategy
+}
+
 func (e *entry) beside() *rest {
 	if e.rest == nil {
 		e.rest = new(rest)
@@ -153,36 +167,24 @@ func (e *entry) setState(state []byte) {
 	r.length, *r.big = elsewhere, append((*r.big)[:0], state...)
 }
 
+// fixed is the state as a FixedWindow reads it.
 func (e *entry) fixed() fixedCount {
 	if e.by == nil || !e.by.isFixed() {
-		return e.readFixed()
+		return readFixed(e.state(nil))
 	}
 	return fixedCount{t: e.numbers[0], n: e.numbers[1]}
 }
 
-func (e *entry) setFixed(by *counting, c fixedCount) {
-	e.by, e.numbers[0], e.numbers[1] = by, c.t, c.n
-}
-
-func (e *entry) linear() count.Linear {
+// linear is the state as the linear strategies read it.
+func (e *entry) linear() (s count.Linear) {
 	if e.by == nil || e.by.isFixed() {
-		return e.readLinear()
+		s.Read(e.state(nil))
+		return s
 	}
 	return count.Linear{T: e.numbers[0], N: e.numbers[1], R: e.numbers[2], P: e.by.rate.micros}
 }
 
-func (e *entry) setLinear(by *counting, s *count.Linear) {
-	e.by, e.numbers[0], e.numbers[1], e.numbers[2] = by, s.T, s.N, s.R
-}
-
-func (e *entry) readFixed() fixedCount { return readFixed(e.state(nil)) }
-
-func (e *entry) readLinear() (s count.Linear) {
-	s.Read(e.state(nil))
-	return s
-}
-
-// store keeps a decision and the next state that came with it, if any.
+// store keeps a decision and the next state that came with it, if any, in bytes.
 func (e *entry) store(d *Draw, next []byte, dec *Decision) {
 	if len(next) > 0 {
 		e.setState(next)
@@ -190,7 +192,7 @@ func (e *entry) store(d *Draw, next []byte, dec *Decision) {
 		// key expire sooner, and must not make it.
 		e.rest.reset = d.Now.Add(dec.ResetAfter)
 	}
-	e.marked(d, dec)
+	e.mark(d, dec)
 	if d.Cost > 0 && !dec.Allowed {
 		e.extendExpiry(d.Now, dec)
 	}
@@ -199,9 +201,24 @@ func (e *entry) store(d *Draw, next []byte, dec *Decision) {
 	}
 }
 
-// stays sees to it that e, which a draw at now was denied by, is kept for as long as
-// that says: its state may have been written under a shorter rate. In bytes it has a
-// time of its own.
+// keep stores the numbers that by has written and what the draw d means for later
+// newcomers that need room. wrote says that there are such numbers.
+func (e *entry) keep(by *counting, numbers *[3]int64, wrote bool, d *Draw, dec *Decision) {
+	if wrote {
+		e.by, e.numbers = by, *numbers
+	}
+	e.mark(d, dec)
+	if d.Cost > 0 && !dec.Allowed && e.by != by {
+		e.extendExpiry(d.Now, dec)
+	}
+	if e.by == nil && e.rest != nil {
+		e.rest.share = shareLeft(dec)
+	}
+}
+
+// extendExpiry keeps e, which denied a draw at now, for as long as the denial says: its
+// state may have been written under a shorter rate. Only a state in bytes has an expiry
+// apart from its content.
 func (e *entry) extendExpiry(now Instant, dec *Decision) {
 	if !e.live() {
 		return // it has no state
@@ -216,89 +233,64 @@ func (e *entry) extendExpiry(now Instant, dec *Decision) {
 	e.rest.reset = until
 }
 
-// marked marks what became of d. A look keeps the mark: only a draw shows whether
-// the caller still knocks in vain.
-func (e *entry) marked(d *Draw, dec *Decision) {
-	if d.Cost <= 0 {
-		return
+// mark notes whether d was denied. A look or a refund keeps the mark: only a draw shows
+// whether the caller still retries in vain.
+func (e *entry) mark(d *Draw, dec *Decision) {
+	if d.Cost > 0 {
+		e.markDenied(!dec.Allowed)
 	}
+}
+
+func (e *entry) markDenied(is bool) {
 	e.marks &^= denied
-	if !dec.Allowed {
+	if is {
 		e.marks |= denied
 	}
 }
 
 func shareLeft(dec *Decision) float64 { return float64(dec.Remaining) / float64(dec.Limit) }
 
-// draw decides d, which takes units, by c and keeps what it says.
-func (e *entry) draw(c *counting, d *Draw, dec *Decision) {
-	e.decide(c, d, dec)
-	e.markDenied(dec.Allowed)
-	if !dec.Allowed && e.by != c {
-		e.extendExpiry(d.Now, dec)
-	}
-	e.leaves(dec)
-}
-
-// decide decides d, which gives nothing back, by c. Nothing of e but its numbers
-// changes.
-func (e *entry) decide(c *counting, d *Draw, dec *Decision) {
+// decide decides d by c on a copy of e, which may be untouched or in another form, into
+// dec. It reports whether numbers, the next state, are to be written. A refund after which
+// there is nothing to write has left the key untouched.
+func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (write bool) {
 	if c.isFixed() {
 		s := e.fixed()
-		if s.draw(d, dec) {
-			e.setFixed(c, s)
-		}
-	} else {
-		s := e.linear()
-		if drawLinear(&s, d, c.capacity, dec) {
-			e.setLinear(c, &s)
-		}
+		write = s.draw(d, dec)
+		numbers[0], numbers[1] = s.t, s.n
+		return write
 	}
+	s := e.linear()
+	write = drawLinear(&s, d, c.capacity, dec)
+	numbers[0], numbers[1], numbers[2] = s.T, s.N, s.R
+	return write
 }
 
-// leaves notes what a decision left, if e has a state in bytes to which it wrote
-// nothing.
-func (e *entry) leaves(dec *Decision) {
-	if e.by == nil && e.rest != nil {
-		e.rest.share = shareLeft(dec)
-	}
-}
-
-// markDenied marks what became of a draw that is no part of a plan.
-func (e *entry) markDenied(allowed bool) {
-	e.marks = denied
-	if allowed {
-		e.marks = 0
-	}
-}
-
-// hit is draw in short, for a draw of cost units by who wrote the state. It
-// answers into the zero dec, or does nothing and reports false where the short
-// way ends: in another window than the one counted, or when the clock has
+// hit decides a draw of cost units at now on numbers that c wrote, and writes the next
+// state to next if that admits it. It answers into the zero dec. known is false, and
+// nothing is decided, in another window than the one counted or when the clock has
 // stepped back.
-func (e *entry) hit(now, cost int64, dec *Decision) bool {
-	c := e.by
+func (c *counting) hit(next, numbers *[3]int64, now, cost int64, dec *Decision) (known, admitted bool) {
 	if c.isFixed() {
 		w := count.WindowOf(now, c.period)
-		s := fixedCount{t: e.numbers[0], n: e.numbers[1]}
+		s := fixedCount{t: numbers[0], n: numbers[1]}
 		if !w.Holds(s.t) {
-			return false
+			return false, false
 		}
-		if s.hit(w, now, cost, c.rate.limit, dec) {
-			e.setFixed(c, s)
+		if admitted = s.hit(w, now, cost, c.rate.limit, dec); admitted {
+			next[0], next[1] = s.t, s.n
 		}
-	} else {
-		s := count.Linear{T: e.numbers[0], N: e.numbers[1], R: e.numbers[2], P: c.rate.micros}
-		if now < s.T {
-			return false
-		}
-		s.Leak(now, c.rate.units)
-		if hitLinear(&s, now, cost, c.capacity, c.rate.units, dec) {
-			e.setLinear(c, &s)
-		}
+		return true, admitted
 	}
-	e.markDenied(dec.Allowed)
-	return true
+	s := count.Linear{T: numbers[0], N: numbers[1], R: numbers[2], P: c.rate.micros}
+	if now < s.T {
+		return false, false
+	}
+	s.Leak(now, c.rate.units)
+	if admitted = hitLinear(&s, now, cost, c.capacity, c.rate.units, dec); admitted {
+		next[0], next[1], next[2] = s.T, s.N, s.R
+	}
+	return true, admitted
 }
 
 // stand tells how e stands at now: when it will be as if untouched, or since when it has

@@ -87,16 +87,6 @@ func (sh *shard) decide(state []byte, strategy Strategy, d *Draw, out *Decision)
 	return next
 }
 
-// store keeps a decision on the live entry e and the next state, if any. A refund
-// without one leaves the key untouched, and it is freed.
-func (sh *shard) store(e *entry, d *Draw, next []byte, dec *Decision) {
-	if d.Cost < 0 && len(next) == 0 {
-		sh.remove(e)
-		return
-	}
-	e.store(d, next, dec)
-}
-
 // find returns the entry of key, nil if it has none.
 func (sh *shard) find(hash uint64, key Key) *entry {
 	return sh.findFrom(sh.home(hash), hash, key)
@@ -160,13 +150,6 @@ func (sh *shard) evict(r *room) {
 	}
 	sh.remove(r.victim)
 	sh.lookFurther()
-}
-
-// insertBytes is insert for a state in bytes.
-func (sh *shard) insertBytes(hash uint64, key Key, r room, d *Draw, next []byte, dec *Decision) {
-	e := sh.insert(hash, key, d.Now, r)
-	e.beside().scope = key.Scope
-	e.store(d, next, dec)
 }
 
 func (sh *shard) allocate() *entry {

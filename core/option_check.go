@@ -38,7 +38,7 @@ func (s *settings) complete() error {
 	if s.memory != nil && s.rateOf == nil && !s.rate.IsUnlimited() {
 		s.counting = countingOf(s.scope, s.strategy, s.rate)
 	}
-	s.plain = s.counting != nil && s.costOf == nil && s.classOf == nil && !s.reportOnly && s.cost > 0
+	s.plain = s.counting != nil && s.costOf == nil && s.classOf == nil && s.cost > 0
 	return nil
 }
 

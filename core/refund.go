@@ -31,30 +31,26 @@ func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 	case n == 0 || !res.charged():
 		return nil
 	}
+	if res.inProcess() && res.refundKnown(n) {
+		return nil
+	}
 	ctx, cancel := afterwards(ctx, res.settings.memory != nil)
 	defer cancel()
-	_, err := res.refund(ctx, n)
-	return err
+	f := refund{backend: res.settings.backend, ops: []Op{res.op(res.Rate()).Refund(&res.Decision, n)}}
+	return f.take(ctx)
 }
 
-// refund refunds n of the units that r took and returns how the key stands then.
-func (r *Result) refund(ctx context.Context, n int64) (Decision, error) {
-	ops, out := []Op{r.refundOp(n)}, make([]Decision, 1)
-	err := r.settings.backend.Take(ctx, ops, out)
-	if err != nil {
-		_, err = storeError(ctx, err)
-	}
-	return out[0], err
+// inProcess reports whether an in-process store has counted r, and can refund it.
+func (r *Result) inProcess() bool {
+	return r.settings != nil && r.settings.memory != nil && !r.settings.memory.closed.Load()
 }
 
-// refundOp is the refund of n of the units that r took.
-func (r *Result) refundOp(n int64) Op {
-	op := Op{
-		Key:      Key{Scope: r.settings.scope, ID: r.id},
-		Strategy: r.settings.strategy,
-		Draw:     Draw{Rate: r.Rate(), Class: r.class},
-	}
-	return op.Refund(&r.Decision, n)
+// refundKnown refunds n of the units that r took in process. It reports false, and has done
+// nothing, if the key has no entry any more.
+func (r *Result) refundKnown(n int64) (done bool) {
+	op := r.op(r.Rate()).Refund(&r.Decision, n)
+	var dec Decision
+	return r.settings.memory.takeKnown(&op, &dec, true)
 }
 
 // Refund gives back all that v has charged, for a request whose outcome is not
@@ -70,10 +66,13 @@ func (v Verdict) Refund(ctx context.Context) error {
 	if ctx == nil {
 		return errNoContext
 	}
-	refunds := v.refunds(everywhere)
-	ctx, cancel := afterwards(ctx, allInProcess(refunds))
+	all := v.refunds(everywhere)
+	if len(all) == 0 {
+		return nil
+	}
+	ctx, cancel := afterwards(ctx, all.inProcess())
 	defer cancel()
-	return refundAll(ctx, refunds)
+	return all.take(ctx, (*refund).take)
 }
 
 // RefundWithin is [Verdict.Refund] for callers that a slow store must not hold up:
@@ -88,7 +87,7 @@ func (v Verdict) RefundWithin(ctx context.Context, wait time.Duration) error {
 	}
 	near, far := v.refunds(inProcess), v.refunds(remote)
 	ctx, cancel := afterwards(ctx, len(far) == 0)
-	err := refundAll(ctx, near)
+	err := near.take(ctx, (*refund).take)
 	if len(far) == 0 {
 		cancel()
 		return err
@@ -97,7 +96,7 @@ func (v Verdict) RefundWithin(ctx context.Context, wait time.Duration) error {
 	run := func() {
 		defer underway.Add(-1)
 		defer cancel()
-		ended <- refundAllGuarded(ctx, far)
+		ended <- far.take(ctx, (*refund).takeGuarded)
 	}
 	if underway.Add(1) > maxUnderway {
 		run()
@@ -125,94 +124,102 @@ func endWithin(ended <-chan error, wait time.Duration) error {
 	}
 }
 
-// refund is what one backend is given back with one call. It shares nothing with the
-// results that it was made from.
+// refund is what one backend refunds with one call. It shares nothing with the results
+// that it was made from.
 type refund struct {
 	backend Backend
 	ops     []Op
 	out     []Decision
 	charges []*charge // of the ops
-	places  []int     // of their results
-	err     error
+	indexes []int     // of their results
 }
+
+// refunds are those of one use, one for each backend.
+type refunds []refund
 
 func everywhere(*settings) bool    { return true }
 func inProcess(set *settings) bool { return set.memory != nil }
 func remote(set *settings) bool    { return set.memory == nil }
 
-// refunds returns what gives the charges of v back on the backends at such settings,
-// in the order in which they were charged. From now on nobody else does.
-func (v Verdict) refunds(at func(*settings) bool) []refund {
-	var refunds []refund
-	for i := range v.results {
-		r := &v.results[i]
-		if r.settings == nil || !at(r.settings) || !r.claim() {
+// refunds returns what refunds the charges of v on the backends at such settings, in the
+// order in which they were charged. From now on nobody else refunds them.
+func (v Verdict) refunds(at func(*settings) bool) (all refunds) {
+	for i := range v.len() {
+		set := v.settings(i)
+		if set == nil || !at(set) {
 			continue
 		}
-		op := r.refundOp(r.cost)
-		k := slices.IndexFunc(refunds, func(g refund) bool { return g.takes(r.settings.backend, op.Key) })
-		if k < 0 {
-			k, refunds = len(refunds), append(refunds, refund{backend: r.settings.backend})
+		r := v.result(i)
+		if set.counting != nil && r.inProcess() && r.claim() && r.refundKnown(r.cost) {
+			continue
 		}
-		refunds[k].ops = append(refunds[k].ops, op)
-		refunds[k].charges, refunds[k].places = append(refunds[k].charges, r.charge), append(refunds[k].places, i)
+		all = all.add(i, r)
 	}
-	return refunds
+	return all
 }
 
-// takes reports whether an op on key can be part of g: the keys of one call are
-// distinct, and two throttles of one request may share one.
-func (g *refund) takes(backend Backend, key Key) bool {
-	return g.backend == backend && !slices.ContainsFunc(g.ops, func(op Op) bool { return op.Key == key })
-}
-
-// take refunds. After an error, or a panic of the backend, nobody knows what was.
-func (g *refund) take(ctx context.Context) {
-	g.err = errUnfinished
-	g.out = make([]Decision, len(g.ops))
-	defer func() {
-		if g.err == nil {
-			return
-		}
-		for _, c := range g.charges {
-			c.set(fateLost)
-		}
-	}()
-	if g.err = g.backend.Take(ctx, g.ops, g.out); g.err != nil {
-		_, g.err = storeError(ctx, g.err)
+// add adds the refund of r, result i, if its charge is the caller's to refund.
+func (all refunds) add(i int, r Result) refunds {
+	if !r.claim() {
+		return all
 	}
+	op := r.op(r.Rate()).Refund(&r.Decision, r.cost)
+	k := slices.IndexFunc(all, func(f refund) bool { return f.fits(r.settings.backend, op.Key) })
+	if k < 0 {
+		k, all = len(all), append(all, refund{backend: r.settings.backend})
+	}
+	f := &all[k]
+	f.ops, f.charges, f.indexes = append(f.ops, op), append(f.charges, r.charge), append(f.indexes, i)
+	return all
 }
 
-// allInProcess reports whether no refund is for a store that may be slow.
-func allInProcess(refunds []refund) bool {
-	return !slices.ContainsFunc(refunds, func(g refund) bool {
-		_, in := g.backend.(*Memory)
+// inProcess reports whether no refund is for a store that may be slow.
+func (all refunds) inProcess() bool {
+	return !slices.ContainsFunc(all, func(f refund) bool {
+		_, in := f.backend.(*Memory)
 		return !in
 	})
 }
 
-func refundAll(ctx context.Context, refunds []refund) error {
+// take has each refund taken.
+func (all refunds) take(ctx context.Context, take func(*refund, context.Context) error) error {
 	var errs []error
-	for i := range refunds {
-		refunds[i].take(ctx)
-		errs = append(errs, refunds[i].err)
+	for i := range all {
+		errs = append(errs, take(&all[i], ctx))
 	}
 	return errors.Join(errs...)
 }
 
-// refundAllGuarded is refundAll where a panic would end the process.
-func refundAllGuarded(ctx context.Context, refunds []refund) error {
-	var errs []error
-	for i := range refunds {
-		func() {
-			defer func() { errs = append(errs, refunds[i].err) }()
-			defer func() {
-				if p := recover(); p != nil {
-					refunds[i].err = fmt.Errorf("traffik: the backend panicked: %v", p)
-				}
-			}()
-			refunds[i].take(ctx)
-		}()
+// fits reports whether an op on key can be part of f: the keys of one call are
+// distinct, and two throttles of one request may share one.
+func (f *refund) fits(backend Backend, key Key) bool {
+	return f.backend == backend && !slices.ContainsFunc(f.ops, func(op Op) bool { return op.Key == key })
+}
+
+// take refunds. After an error, or a panic of the backend, nobody knows what was refunded.
+func (f *refund) take(ctx context.Context) (err error) {
+	f.out = make([]Decision, len(f.ops))
+	done := false
+	defer func() {
+		for _, c := range f.charges {
+			if !done {
+				c.set(fateLost)
+			}
+		}
+	}()
+	if err = f.backend.Take(ctx, f.ops, f.out); err != nil {
+		_, err = storeError(ctx, err)
 	}
-	return errors.Join(errs...)
+	done = err == nil
+	return err
+}
+
+// takeGuarded is take where a panic would end the process.
+func (f *refund) takeGuarded(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("traffik: the backend panicked: %v", p)
+		}
+	}()
+	return f.take(ctx)
 }

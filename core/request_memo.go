@@ -5,15 +5,13 @@ package traffik
 type requestMemo struct {
 	identities [3]identityMemo // the common case: one identifier of two parts
 	more       []identityMemo
-	verdict    Verdict
-	first      [2]Result // where verdict starts, for want of more throttles
-	ofFirst    [2]charge
-	charges    int32 // how many of them are used
-	deciding   bool  // a use is under way
+	verdict    Verdict // of all uses so far
+	first      record  // of the first use, which nearly always is the only one
+	used       bool    // first is
+	deciding   bool    // a use is under way
 	// ignored tells that ClientIP did not believe a forwarding header which came from what
 	// looks like a proxy: the place of its convention, counted from 1.
 	ignored uint8
-	sampled bool // ClientIP looks at this request, see forwardedSample
 }
 
 // identityMemo is the answer of one identifier.
@@ -34,35 +32,60 @@ func (r *Request) memo() *requestMemo {
 	return r.shared
 }
 
+// record returns room for one use.
+func (m *requestMemo) record() *record {
+	if m.used {
+		return new(record)
+	}
+	m.used = true
+	return &m.first
+}
+
+// add makes v, that of one use, part of the verdict of the request, in place of earlier
+// results of its throttles, which did not stand. Verdicts that were handed out don't change.
+func (m *requestMemo) add(v Verdict) {
+	var kept []Result
+	for i := range m.verdict.len() {
+		if _, again := v.of(m.verdict.settings(i).owner); !again {
+			kept = append(kept, m.verdict.result(i))
+		}
+	}
+	v.rec.outer, v.uses = m.verdict.rec, true
+	if len(kept) < m.verdict.len() {
+		v.rec.outer = verdictOf(kept...).rec
+	}
+	m.verdict = v
+}
+
 // recall returns what by answered, if that holds for the use in.
-func (a *requestMemo) recall(by *Identifier, in *Request) (memo identityMemo, ok bool) {
-	m := a.slot(by)
-	if m == nil || m.by != by || m.in != nil && m.in != in {
+func (m *requestMemo) recall(by *Identifier, in *Request) (memo identityMemo, ok bool) {
+	known := m.slot(by)
+	if known == nil || known.by != by || known.in != nil && known.in != in {
 		return identityMemo{}, false
 	}
-	return *m, true
+	return *known, true
 }
 
 // remember keeps an answer, in place of that of an outer use which no longer
 // holds: one memo for each identifier, however many uses a connection sees.
-func (a *requestMemo) remember(memo identityMemo) {
-	if m := a.slot(memo.by); m != nil {
-		*m = memo
+func (m *requestMemo) remember(memo identityMemo) {
+	if known := m.slot(memo.by); known != nil {
+		*known = memo
 		return
 	}
-	a.more = append(a.more, memo)
+	m.more = append(m.more, memo)
 }
 
 // slot returns the memo of by, else a free one, else nil.
-func (a *requestMemo) slot(by *Identifier) *identityMemo {
-	for i := range a.identities {
-		if m := &a.identities[i]; m.by == by || m.by == nil {
-			return m
+func (m *requestMemo) slot(by *Identifier) *identityMemo {
+	for i := range m.identities {
+		if known := &m.identities[i]; known.by == by || known.by == nil {
+			return known
 		}
 	}
-	for i := range a.more {
-		if m := &a.more[i]; m.by == by {
-			return m
+	for i := range m.more {
+		if known := &m.more[i]; known.by == by {
+			return known
 		}
 	}
 	return nil

@@ -152,9 +152,6 @@ func (r Result) current() Result {
 	return r
 }
 
-// of reports whether r is a result of t.
-func (r Result) of(t *Throttle) bool { return r.settings != nil && r.settings.owner == t }
-
 // stands reports whether r answers for the whole request: further uses repeat
 // it. An admission does while its charge does.
 func (r *Result) stands() bool {
@@ -184,14 +181,28 @@ func (r *Result) fail(policy ErrorPolicy, err error) {
 	}
 }
 
-// settle makes r the result of a decision that a backend took on op.
-func (r *Result) answer(op *Op) {
-	switch {
-	case r.Allowed:
-		r.Outcome = Admitted
-	default:
-		r.Outcome = Denied
-		r.Allowed = op.Advisory
+// hit makes r the result of a use of set that takes cost units of id.
+func (r *Result) hit(set *settings, id string, cost int64) {
+	r.settings, r.id, r.cost = set, id, cost
+	r.limit, r.period = set.rate.limit, set.rate.period
+}
+
+// op is the draw of r at a rate.
+func (r *Result) op(rate Rate) Op {
+	return Op{
+		Key:      Key{Scope: r.settings.scope, ID: r.id},
+		Strategy: r.settings.strategy,
+		Draw:     Draw{Rate: rate, Cost: r.cost, Class: r.class},
+		Advisory: r.settings.reportOnly,
+		counting: r.settings.counting,
+	}
+}
+
+// answer completes r by the decision that it holds. A limit that only reports stops nobody.
+func (r *Result) answer() {
+	r.Outcome = Admitted
+	if !r.Allowed {
+		r.Outcome, r.Allowed = Denied, r.settings.reportOnly
 	}
 }
 

@@ -586,7 +586,7 @@ func TestNilRequest(t *testing.T) {
 		func() (Verdict, error) { return All(throttle).For(nil).Hit(t.Context()) },
 		func() (Verdict, error) {
 			res, err := throttle.For(nil).Hit(t.Context())
-			return Verdict{results: []Result{res}}, err
+			return verdictOf(res), err
 		},
 	} {
 		if v, err := hit(); err != nil || v.Tightest().Remaining != int64(4-i) {
