@@ -12,8 +12,8 @@ func TestContendersLimit(t *testing.T) {
 	}
 }
 
-// No workload whose limit is plenty denies, and none whose limit is used up
-// admits.
+// A workload with a high limit denies nothing, and a workload with a used-up limit
+// admits nothing.
 func TestWorkloads(t *testing.T) {
 	t.Parallel()
 	keys := Keys(1000)

@@ -90,9 +90,9 @@ func Prepare(c Contender, w Workload, keys []string) *Bench {
 	b.keys = slices.Clone(b.keys)
 	shuffle := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same order for all
 	shuffle.Shuffle(len(b.keys), func(i, j int) { b.keys[i], b.keys[j] = b.keys[j], b.keys[i] })
-	// And each request brings its key in memory of its own, never in the very
-	// string that a store has kept since it first saw the key: comparing a string
-	// with itself reads neither.
+	// Each request brings a fresh copy of its key, never the very string that a store
+	// has kept since it first saw the key. Comparing a string with itself reads no
+	// bytes.
 	for i, key := range b.keys {
 		b.keys[i] = strings.Clone(key)
 	}

@@ -18,7 +18,7 @@ import (
 
 // names are matched against names split into words, such as "gate Gift" for gateGift.
 var names = rules(
-	`gifts?|undo|undone|undoes|uncharged?|g[ai]ven? ?back|giving back`, "refund",
+	`gifts?|undo|undone|undoes|uncharges?|g[ai]ven? ?back|giving back`, "refund",
 	`heal(s|ed|er|ing)?`, "repair",
 	`knock(s|ed|ing)?`, "mark denied",
 	`score`, "counters",

@@ -51,7 +51,7 @@ func main() {
 	}
 }
 
-// must ends the program if what is measured is not what it is called.
+// must ends the program on an error of the named contender or workload.
 func must(name string, err error) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
@@ -59,7 +59,7 @@ func must(name string, err error) {
 	}
 }
 
-// figure is what was found of one contender.
+// figure is the result of one contender.
 type figure struct {
 	name  string
 	ours  bool
@@ -130,7 +130,7 @@ func callsFor(b timed) int {
 	for range probes {
 		fastest = min(fastest, b.Round(calls))
 		if time.Since(start) > 100*slice {
-			break // rounds have a length of their own
+			break // this contender chooses the length of its rounds
 		}
 	}
 	return int(float64(slice) / fastest)
@@ -138,8 +138,8 @@ func callsFor(b timed) int {
 
 // inTurn returns the median of n rounds of each. The collector rests meanwhile,
 // since it would charge one contender for the garbage of another, and runs
-// between rounds as often as it would by itself: who allocates is to get memory
-// that was used before, as in a server, and not always pages that are new.
+// between rounds as often as it would by itself. So a contender that allocates gets
+// memory that was used before, as in a server, and not always new pages.
 func inTurn(benches []timed, n int) []float64 {
 	calls := make([]int, len(benches))
 	for i, b := range benches {

@@ -40,13 +40,13 @@ const (
 	period = time.Hour
 )
 
-// workload is a number of callers, each with keys of its own or all with one.
+// workload is a number of callers. Each has separate keys, or all share one.
 type workload struct {
 	name    string
 	callers int
 	hot     bool
-	// stays says that the callers' context can't end, as in a job; that of a
-	// request can.
+	// stays says that the callers' context can't end, such as in a job. The context
+	// of a request can.
 	stays bool
 }
 

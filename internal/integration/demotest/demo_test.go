@@ -203,8 +203,8 @@ func TestSearch(t *testing.T) {
 		t.Run(framework, func(t *testing.T) {
 			t.Parallel()
 			for fresh := time.Now().Second() <= 40; ; fresh = false {
-				// Twenty at three a second fit into what is left of a minute, if nothing of
-				// it was used.
+				// Twenty searches at three a second fit into the rest of the minute, if none
+				// was used before.
 				if !fresh {
 					awaitWindow(time.Minute)
 				}
@@ -222,8 +222,8 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// searchUntilDenied searches until the limit of the minute denies, and counts what was
-// admitted and what the limit of the second denied.
+// searchUntilDenied searches until the limit per minute denies. It counts the admitted
+// searches and those that the limit per second denied.
 func searchUntilDenied(t *testing.T, d *demo, framework string) (admitted, denied int) {
 	t.Helper()
 	for {

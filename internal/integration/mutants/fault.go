@@ -11,7 +11,7 @@ import (
 // fault is one line of the list.
 type fault struct {
 	line string
-	// strategies whose properties have to notice it, or tests of core.
+	// strategies whose properties must fail, or tests of core that must.
 	strategies []string
 	// file, relative to core, in which text occurs once; instead takes its place.
 	file, text, instead string

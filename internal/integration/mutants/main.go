@@ -1,8 +1,8 @@
-// Command mutants checks that the properties of the strategies and the rules of core can
-// fail: it puts one listed fault at a time into a copy of a file, builds the properties
-// against it and wants one of each strategy that the fault is listed for red. Of a fault
-// that is listed for tests of core it wants each of those red. The files themselves are
-// never touched.
+// Command mutants checks that the properties of the strategies and the tests of core can
+// fail. It puts one listed fault at a time into a copy of a file and builds the tests
+// against it. For each strategy that the fault is listed for, a property must fail. If
+// the fault is listed for tests of core, each of those tests must fail. The files
+// themselves are never changed.
 //
 //	go run ./mutants [PART]
 //

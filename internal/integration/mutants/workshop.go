@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// workshop builds and runs the properties in a directory of its own.
+// workshop builds and runs the properties in a temporary directory.
 type workshop struct{ dir string }
 
 // seed makes a run of the list repeat the one before.

@@ -1,6 +1,6 @@
-// Command pictures draws docs/pictures/*.svg: what each strategy admits of a run
-// of requests. Nothing in them is drawn by hand: every mark is a decision that
-// the strategy took on an in-process backend with a clock set by hand.
+// Command pictures draws docs/pictures/*.svg, which show the requests that each
+// strategy admits. Every mark is a decision of the strategy, on an in-process backend
+// with a clock that the program sets.
 package main
 
 import (

@@ -17,8 +17,8 @@ const (
 	right     = 16
 	rowsY     = 50 // the top of the first row
 	rowHeight = 34
-	plot      = 96 // the height of what is below
-	units     = 24 // of which this many fit in it
+	plot      = 96 // the height of the plot below
+	units     = 24 // the number of units that fit in it
 )
 
 const (

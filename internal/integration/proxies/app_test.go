@@ -67,7 +67,7 @@ type app struct {
 // an hour, so nothing comes back while a test runs.
 const limitOf = 14
 
-// serve starts a server that limits whom who tells apart.
+// serve starts a server with a limit for each client that who identifies.
 func (f framework) serve(t *testing.T, who *traffik.Identifier) app {
 	t.Helper()
 	return f.serveOn(t, who, "tcp", "127.0.0.1:0")

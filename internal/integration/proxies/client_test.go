@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Clients call from addresses of their own on this host.
+// Each client calls from a different address of this host.
 const (
 	alice = "127.0.0.2"
 	bob   = "127.0.0.3"

@@ -1,6 +1,6 @@
 // Package proxies puts real nginx and HAProxy processes in front of the real
-// servers and looks at who is taken for the client. What they are configured
-// with stands in docs/proxies.md.
+// servers and checks which client the servers see. docs/proxies.md has the
+// configuration that it uses.
 package proxies
 
 import (
@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// Addresses from which the proxies call the server behind them. Each of them
-// has one of its own, as it would on hosts of their own.
+// Addresses from which the proxies call the server behind them. Each proxy has a
+// different one, as it would on separate hosts.
 const (
 	nginxAddr   = "127.0.0.10"
 	haproxyAddr = "127.0.0.11"
@@ -33,8 +33,8 @@ type proxy struct {
 	name string
 	addr string // from which it calls
 	// start starts one in front of upstream, an address or the path of a Unix
-	// socket, and returns where it listens. Settings are lines of its own
-	// configuration language.
+	// socket, and returns where it listens. Settings are lines of the
+	// proxy's configuration language.
 	start func(t *testing.T, upstream string, settings ...string) string
 }
 

@@ -62,9 +62,9 @@ func provide(image string, pull bool) error {
 	return nil
 }
 
-// container is a server in the host's network, where it listens on 127.0.0.1 as
-// a process would. So Cluster and Sentinel, whose members tell others their
-// addresses, need nothing special.
+// container is a server in the host's network. It listens on 127.0.0.1, as a process
+// would. So Cluster and Sentinel need nothing special, although their members tell
+// each other their addresses.
 type container struct {
 	image     string
 	binary    string

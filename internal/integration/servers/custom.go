@@ -42,8 +42,8 @@ func (c Custom) source() (source, error) {
 	return source{binary: binary}, nil
 }
 
-// lookUp finds a program also where a user who is not root may not look for
-// one: Debian has servers in /usr/sbin.
+// lookUp finds a program in PATH or in /usr/sbin, where Debian has servers. The PATH
+// of ordinary users doesn't contain /usr/sbin.
 func lookUp(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {

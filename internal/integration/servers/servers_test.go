@@ -239,7 +239,7 @@ func TestServersDieWithTheTestBinary(t *testing.T) {
 
 func TestHelperThatIsKilled(t *testing.T) {
 	if os.Getenv("TRAFFIK_TEST_HELPER") == "" {
-		return // only TestServersDieWithTheTestBinary runs it, in a process of its own
+		return // only TestServersDieWithTheTestBinary runs it, in a separate process
 	}
 	for _, s := range []*Server{Redis(t, Own()), Memcached(t, Own())} {
 		fmt.Printf("helper: %s %s\n", s.Addr, s.dir)

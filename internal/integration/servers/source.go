@@ -16,7 +16,7 @@ const pullTimeout = 10 * time.Second
 type source struct {
 	binary string // a process, unless there is an image
 	image  string
-	why    string // what was preferred and can't be had
+	why    string // why a preferred source is not available
 }
 
 func (s source) String() string {
@@ -59,7 +59,7 @@ func (k *kind) choose() (source, error) {
 	if name := os.Getenv(k.imageEnv); name != "" {
 		image, named = name, true
 	}
-	// An image is fetched only if somebody wants it or nothing else is at hand.
+	// An image is pulled only if the environment names it or no program is installed.
 	imageErr := provide(image, named || binaryErr != nil)
 	if imageErr == nil {
 		imageErr = k.try(image)

@@ -3,9 +3,9 @@
 //
 //	go run ./internal/integration/stress -runs 10 work
 //
-// The arguments are packages, as go test takes them. Each run is one of all packages.
-// After them comes one more with -short -race -cpu=1,2. The output of what failed goes
-// to a file, whose name comes last. It ends with status 1 if anything failed.
+// The arguments are packages, as go test takes them. Each run tests all packages. One
+// more run follows with -short -race -cpu=1,2. The output of failed tests goes to a file,
+// whose name is printed last. The exit status is 1 if anything failed.
 package main
 
 import (
@@ -46,7 +46,7 @@ func main() {
 	}
 }
 
-// plan is what is to be run.
+// plan says which tests to run, and how often.
 type plan struct {
 	dir      string
 	runs     int

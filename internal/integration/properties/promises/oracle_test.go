@@ -68,7 +68,7 @@ func bounded(a *big.Int) int64 {
 	return a.Int64()
 }
 
-// givenAt is the instant whose units a refund gives back.
+// givenAt is the instant whose units a refund restores.
 func givenAt(d traffik.Draw) int64 {
 	if d.TakenAt == 0 || d.TakenAt > d.Now {
 		return int64(d.Now)

@@ -277,7 +277,7 @@ func levelNumber(class string) int {
 func priorityOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
 	p := s.(advanced.Priority)
 	shares := []advanced.PPM{orDefault(p.Low, 500_000), orDefault(p.Normal, 750_000), orDefault(p.High, 900_000), 1_000_000}
-	// Each level is a count of its own, but all are written together.
+	// Each level has a separate count, but all are written together.
 	var at int64
 	var counts [4]int64
 	seen := func(now, period int64) (pl placed, n [4]int64) {
