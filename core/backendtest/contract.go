@@ -10,8 +10,8 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// mark reads the repaired mark of a counter's key through a strategy that shows
-// it in Remaining: the only way that every backend has.
+// showMark reads the repaired mark of a counter's key by showing it in Remaining, which
+// works on every backend.
 type showMark struct{ counter }
 
 func (s showMark) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Decision) {
@@ -23,26 +23,24 @@ func (s showMark) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.De
 func (h *harness) wantRepaired(of traffik.Op, want bool, when string) {
 	h.Helper()
 	want = want && !h.features.LatestTime
-	of.Strategy, of.Draw.Cost = showMark{}, 0
-	if got := h.peek(of)[0].Remaining == repaired; got != want {
+	of.Strategy = showMark{}
+	if got := h.peek(cost(of, 0))[0].Remaining == repaired; got != want {
 		h.Errorf("%s: the repaired state is stored: %v, want %v", when, got, want)
 	}
 }
 
-// onCounter returns ops of one caller: a full key and one with room, both with
-// a state that is to be repaired at the next look or denial.
+// onCounter returns ops of one caller, on a full key and on one with room. The next look or
+// denial repairs either state.
 func (h *harness) onCounter() (full, roomy traffik.Op) {
 	full, roomy = h.pair(counter{}, 5, 2)
 	h.take(full, roomy)
-	full.Draw.Class, roomy.Draw.Class = "repair", "repair"
+	full.Draw.Class, roomy.Draw.Class = repairClass, repairClass
 	return full, roomy
 }
 
 func testRepair(h *harness) {
 	full, roomy := h.onCounter()
-	look := roomy
-	look.Draw.Cost = 0
-	h.take(look)
+	h.take(cost(roomy, 0))
 	h.wantRepaired(roomy, true, "after a look")
 	h.wantLeft(roomy, 3)
 	h.take(full)
@@ -50,8 +48,7 @@ func testRepair(h *harness) {
 	h.wantLeft(full, 0)
 
 	full, _ = h.onCounter()
-	full.Draw.Cost = traffik.MaxUnits
-	h.take(full)
+	h.take(cost(full, traffik.MaxUnits))
 	h.wantRepaired(full, true, "after a denial for ever")
 }
 
@@ -65,17 +62,13 @@ func testRepairInDeniedTake(h *harness) {
 
 func testPeek(h *harness) {
 	for _, s := range strategies {
-		draw := op(h.key(s), s, 2)
+		draw := h.draw(s, 2)
 		h.peek(draw)
 		h.wantLeft(draw, 5)
 		h.take(draw)
-		h.peek(draw)
-		refund := draw
-		refund.Draw.Cost = -2
-		h.peek(refund)
-		forced := draw
-		forced.Draw.Force = true
-		h.peek(forced)
+		for _, op := range []traffik.Op{draw, cost(draw, -2), force(draw, 2)} {
+			h.peek(op)
+		}
 		h.wantLeft(draw, 3)
 	}
 	full, _ := h.onCounter()
@@ -83,14 +76,12 @@ func testPeek(h *harness) {
 	h.wantRepaired(full, false, "after a Peek")
 }
 
-func testPeekAnswers(h *harness) {
-	for _, s := range strategies {
-		a, b := h.pair(s, 2, 5)
-		h.wantAnswers(h.peek(a, b), h.take(a, b), s)
-		h.wantAnswers(h.peek(a, b), h.take(a, b), s) // b denies now
-		a.Advisory, a.Draw.Cost = true, 4
-		h.wantAnswers(h.peek(a), h.take(a), s)
-	}
+func testPeekAnswers(h *harness, s traffik.Strategy) {
+	a, b := h.pair(s, 2, 5)
+	h.wantAnswers(h.peek(a, b), h.take(a, b), s)
+	h.wantAnswers(h.peek(a, b), h.take(a, b), s) // b denies now
+	a.Advisory, a.Draw.Cost = true, 4
+	h.wantAnswers(h.peek(a), h.take(a), s)
 }
 
 // wantAnswers compares all but the times, which a running clock moves.
@@ -104,38 +95,27 @@ func (h *harness) wantAnswers(peeked, taken []traffik.Decision, s traffik.Strate
 	}
 }
 
-func testReset(h *harness) {
-	for _, s := range strategies {
-		a, b := h.pair(s, 5, 5)
-		h.take(a, b)
-		if err := h.backend.Reset(h.Context(), a.Key); err != nil {
-			h.Fatalf("Reset: %v", err)
-		}
-		h.wantLeft(a, 5)
-		h.wantLeft(b, 0)
-		other := h.key(s)
-		if err := h.backend.Reset(h.Context(), b.Key, other); err != nil {
-			h.Fatalf("Reset of two keys, one unknown: %v", err)
-		}
-		h.wantLeft(b, 5)
-		h.wantAllowed(h.take(a)[0], true, "a draw after Reset")
-		h.take(b)
-		if err := h.backend.Reset(h.Context(), other, a.Key, b.Key); err != nil {
-			h.Fatalf("Reset of three keys, one unknown: %v", err)
-		}
-		h.wantLeft(a, 5)
-		h.wantLeft(b, 5)
-	}
-	if err := h.backend.Reset(h.Context()); err != nil {
-		h.Errorf("Reset of nothing: %v", err)
-	}
+func testReset(h *harness, s traffik.Strategy) {
+	a, b := h.pair(s, 5, 5)
+	h.take(a, b)
+	h.reset(a.Key)
+	h.wantLeft(a, 5)
+	h.wantLeft(b, 0)
+	other := h.key(s)
+	h.reset(b.Key, other) // nobody has drawn on other
+	h.wantLeft(b, 5)
+	h.wantAllowed(h.take(a)[0], true, "a draw after Reset")
+	h.take(b)
+	h.reset(other, a.Key, b.Key)
+	h.wantLeft(a, 5)
+	h.wantLeft(b, 5)
+	h.reset()
 }
 
 func testKeysDistinct(h *harness) {
 	s := traffik.FixedWindow{}
 	id, scope := unique("id"), store.ScopeOf(unique("uid"), s.ID())
-	one := op(traffik.Key{Scope: scope, ID: id}, s, 5)
-	h.take(one)
+	h.take(op(traffik.Key{Scope: scope, ID: id}, s, 5))
 	for what, key := range map[string]traffik.Key{
 		"another identity":            {Scope: scope, ID: id + "x"},
 		"a prefix of it":              {Scope: scope, ID: id[:len(id)-1]},
@@ -150,7 +130,7 @@ func testKeysDistinct(h *harness) {
 	}
 }
 
-// identities that have broken stores: too long, empty, with bytes that end a
+// identities returns some that have broken stores: too long, empty, with bytes that end a
 // line or a key, or that are not text at all.
 func identities() []string {
 	return []string{
@@ -175,12 +155,16 @@ func testAnyIdentity(h *harness) {
 	}
 }
 
+// calls are Take and Peek.
+func (h *harness) calls() map[string]func(context.Context, []traffik.Op, []traffik.Decision) error {
+	return map[string]func(context.Context, []traffik.Op, []traffik.Decision) error{"Take": h.backend.Take, "Peek": h.backend.Peek}
+}
+
 func testDuplicateKeys(h *harness) {
 	a, b := h.pair(traffik.FixedWindow{}, 1, 1)
-	for _, call := range []func(context.Context, []traffik.Op, []traffik.Decision) error{h.backend.Take, h.backend.Peek} {
-		err := call(h.Context(), []traffik.Op{a, b, a}, make([]traffik.Decision, 3))
-		if !errors.Is(err, traffik.ErrDuplicateKey) {
-			h.Errorf("two ops with one key: error %v, want ErrDuplicateKey", err)
+	for name, call := range h.calls() {
+		if err := call(h.Context(), []traffik.Op{a, b, a}, make([]traffik.Decision, 3)); !errors.Is(err, traffik.ErrDuplicateKey) {
+			h.Errorf("%s of two ops with one key: error %v, want ErrDuplicateKey", name, err)
 		}
 	}
 	h.wantLeft(a, 5)
@@ -188,11 +172,12 @@ func testDuplicateKeys(h *harness) {
 }
 
 func testWrongOps(h *harness) {
-	good := op(h.key(traffik.FixedWindow{}), traffik.FixedWindow{}, 1)
-	noRate, unlimited, noStrategy := good, good, good
-	noRate.Draw.Rate, unlimited.Draw.Rate, noStrategy.Strategy = traffik.Rate{}, traffik.Unlimited, nil
-	other := op(h.key(traffik.FixedWindow{}), traffik.FixedWindow{}, 1)
-	for what, bad := range map[string]traffik.Op{"the zero Rate": noRate, "Unlimited": unlimited, "no strategy": noStrategy} {
+	good, other := h.draw(traffik.FixedWindow{}, 1), h.draw(traffik.FixedWindow{}, 1)
+	noStrategy := good
+	noStrategy.Strategy = nil
+	for what, bad := range map[string]traffik.Op{
+		"the zero Rate": at(traffik.Rate{}, good), "Unlimited": at(traffik.Unlimited, good), "no strategy": noStrategy,
+	} {
 		if h.backend.Take(h.Context(), []traffik.Op{other, bad}, make([]traffik.Decision, 2)) == nil {
 			h.Errorf("Take of an op with %s: no error", what)
 		}
@@ -207,11 +192,11 @@ func testWrongOps(h *harness) {
 }
 
 func testEndedContext(h *harness) {
-	draw := op(h.key(traffik.FixedWindow{}), traffik.FixedWindow{}, 1)
+	draw := h.draw(traffik.FixedWindow{}, 1)
 	cause := errors.New("the caller left")
 	ctx, cancel := context.WithCancelCause(h.Context())
 	cancel(cause)
-	for name, call := range map[string]func(context.Context, []traffik.Op, []traffik.Decision) error{"Take": h.backend.Take, "Peek": h.backend.Peek} {
+	for name, call := range h.calls() {
 		err := call(ctx, []traffik.Op{draw}, make([]traffik.Decision, 1))
 		if !errors.Is(err, cause) && !errors.Is(err, context.Canceled) {
 			h.Errorf("%s with an ended context: error %v, want its cause", name, err)
@@ -220,7 +205,7 @@ func testEndedContext(h *harness) {
 	h.wantLeft(draw, 5)
 }
 
-// poison fails the test when a backend decides an op it should have let go of.
+// poison fails the test when a backend decides an op after the call has returned.
 type poison struct{ h *harness }
 
 func (poison) ID() string { return "backendtest_poison.1" }
@@ -268,7 +253,7 @@ func testLargeState(h *harness) {
 		pad = min(pad, most-counterHead)
 	}
 	s := counter{pad: pad}
-	draw := op(h.key(s), s, 2)
+	draw := h.draw(s, 2)
 	h.take(draw)
 	if dec := h.take(draw)[0]; dec.Limit != 5 || dec.Remaining != 1 {
 		h.Errorf("after two draws with a state of %d bytes: %+v, want 1 of 5 remaining", pad+counterHead, dec)
@@ -294,18 +279,16 @@ func testOneReading(h *harness) {
 }
 
 func testClose(h *harness) {
-	draw := op(h.key(traffik.FixedWindow{}), traffik.FixedWindow{}, 1)
+	draw := h.draw(traffik.FixedWindow{}, 1)
 	for range 2 {
 		if err := h.backend.Close(); err != nil {
 			h.Errorf("Close: %v", err)
 		}
 	}
-	out := make([]traffik.Decision, 1)
-	if err := h.backend.Take(h.Context(), []traffik.Op{draw}, out); !errors.Is(err, traffik.ErrClosed) {
-		h.Errorf("Take after Close: %v, want ErrClosed", err)
-	}
-	if err := h.backend.Peek(h.Context(), []traffik.Op{draw}, out); !errors.Is(err, traffik.ErrClosed) {
-		h.Errorf("Peek after Close: %v, want ErrClosed", err)
+	for name, call := range h.calls() {
+		if err := call(h.Context(), []traffik.Op{draw}, make([]traffik.Decision, 1)); !errors.Is(err, traffik.ErrClosed) {
+			h.Errorf("%s after Close: %v, want ErrClosed", name, err)
+		}
 	}
 }
 
@@ -337,7 +320,7 @@ func testReadStates(h *harness) {
 		h.Errorf("ReadStates read the clock as %d, want %d", now, epoch)
 	}
 	for i := range states[1] {
-		states[1][i] = 0xee // the caller's own
+		states[1][i] = 0xee // the caller may write to it
 	}
 	h.wantLeft(a, 3)
 }
@@ -347,8 +330,7 @@ func testResetNamespace(h *harness) {
 	if !ok {
 		h.Skip("the backend is no NamespaceResetter")
 	}
-	s := traffik.FixedWindow{}
-	a, b := op(h.key(s), s, 5), op(h.key(s), s, 5)
+	a, b := h.draw(traffik.FixedWindow{}, 5), h.draw(traffik.FixedWindow{}, 5)
 	h.take(a, b)
 	if err := resetter.ResetNamespace(h.Context()); err != nil {
 		h.Fatalf("ResetNamespace: %v", err)

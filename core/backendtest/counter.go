@@ -6,16 +6,17 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// counter is the simplest custom strategy: it counts and never expires while a
-// test runs. It lets cases see exactly which bytes a backend keeps:
+// counter is the simplest custom strategy: it counts and never expires while a test runs. It
+// lets cases see exactly which bytes a backend keeps:
 //
-//   - Class "repair": a look or a denied draw appends a state with the mark set,
+//   - Class repairClass: a look or a denied draw appends a state with the mark set,
 //     as a strategy does whose stored time lay ahead of the clock;
 //   - pad makes the state long.
 type counter struct{ pad int }
 
 const (
 	counterHead = 9 // count and mark
+	repairClass = "repair"
 	repaired    = 1
 )
 
@@ -24,26 +25,18 @@ func (counter) ID() string { return "backendtest_counter.1" }
 func (c counter) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Decision) {
 	n, mark, intact := c.read(state)
 	limit := d.Rate.Limit()
-	dec := traffik.Decision{Allowed: true, Limit: limit, At: d.Now}
-	write := false
+	denied := d.Cost > 0 && d.Cost > limit-n && !d.Force
+	dec := traffik.Decision{Allowed: !denied, Limit: limit, At: d.Now}
 	switch {
-	case d.Cost > 0 && d.Cost > limit-n && !d.Force:
-		dec.Allowed = false
-		dec.RetryAfter = forever
-		if d.Cost > limit {
-			dec.RetryAfter = traffik.Never
-		}
-		write = d.Class == "repair"
-	case d.Cost > 0:
-		n += d.Cost
-		write = true
-	case d.Cost < 0:
+	case !denied:
 		n = max(0, n+d.Cost)
-		write = n > 0
+	case d.Cost > limit:
+		dec.RetryAfter = traffik.Never
 	default:
-		write = d.Class == "repair"
+		dec.RetryAfter = forever
 	}
-	if d.Class == "repair" && (d.Cost == 0 || !dec.Allowed) {
+	repair := d.Class == repairClass && (d.Cost == 0 || denied)
+	if repair {
 		mark = repaired
 	}
 	dec.Remaining = max(0, limit-n)
@@ -55,7 +48,7 @@ func (c counter) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Dec
 		dec.Remaining = 0
 		dec.Limit = -1
 	}
-	if write {
+	if repair || d.Cost != 0 && !denied && n > 0 {
 		dst = c.append(dst, n, mark)
 	}
 	return dst, dec

@@ -9,55 +9,50 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-func testLimit(h *harness) {
-	for _, s := range strategies {
-		draw := op(h.key(s), s, 1)
-		for i := range int64(5) {
-			dec := h.take(draw)[0]
-			h.wantAllowed(dec, true, s.ID())
-			if dec.Limit != 5 || dec.Remaining != 4-i || dec.RetryAfter != 0 {
-				h.Errorf("%s, draw %d: %+v, want limit 5, remaining %d", s.ID(), i+1, dec, 4-i)
-			}
-		}
+func testLimit(h *harness, s traffik.Strategy) {
+	draw := h.draw(s, 1)
+	for i := range int64(5) {
 		dec := h.take(draw)[0]
-		h.wantAllowed(dec, false, s.ID()+", sixth draw")
-		if dec.Remaining != 0 || dec.RetryAfter <= 0 {
-			h.Errorf("%s, sixth draw: %+v, want nothing remaining and a wait", s.ID(), dec)
+		h.wantAllowed(dec, true, s.ID())
+		if dec.Limit != 5 || dec.Remaining != 4-i || dec.RetryAfter != 0 {
+			h.Errorf("%s, draw %d: %+v, want limit 5, remaining %d", s.ID(), i+1, dec, 4-i)
 		}
+	}
+	dec := h.take(draw)[0]
+	h.wantAllowed(dec, false, s.ID()+", sixth draw")
+	if dec.Remaining != 0 || dec.RetryAfter <= 0 {
+		h.Errorf("%s, sixth draw: %+v, want nothing remaining and a wait", s.ID(), dec)
 	}
 }
 
-// pair is two throttles of one caller.
-func (h *harness) pair(s traffik.Strategy, costA, costB int64) (a, b traffik.Op) {
-	id := unique("id")
-	return op(h.keyOf(s, id), s, costA), op(h.keyOf(s, id), s, costB)
+func testBothDrawn(h *harness, s traffik.Strategy) {
+	a, b := h.pair(s, 1, 2)
+	out := h.take(a, b)
+	if out[0].Remaining != 4 || out[1].Remaining != 3 {
+		h.Errorf("%s: remaining %d and %d, want 4 and 3", s.ID(), out[0].Remaining, out[1].Remaining)
+	}
+	h.wantLeft(a, 4)
+	h.wantLeft(b, 3)
 }
 
-func testBothDrawn(h *harness) {
-	for _, s := range strategies {
-		a, b := h.pair(s, 1, 2)
-		out := h.take(a, b)
-		if out[0].Remaining != 4 || out[1].Remaining != 3 {
-			h.Errorf("%s: remaining %d and %d, want 4 and 3", s.ID(), out[0].Remaining, out[1].Remaining)
-		}
-		h.wantLeft(a, 4)
-		h.wantLeft(b, 3)
+func testAllOrNothing(h *harness, s traffik.Strategy) {
+	a, b := h.pair(s, 1, 5)
+	h.take(a, b)
+	for range 2 { // a first denial that charged would show at the second
+		h.wantDenied(a, b)
+		h.wantDenied(b, a)
 	}
 }
 
-func testAllOrNothing(h *harness) {
-	for _, s := range strategies {
-		a, b := h.pair(s, 1, 5)
-		h.take(a, b)
-		for range 2 { // a first denial that charged would show at the second
-			h.wantDenied(a, b)
-			h.wantDenied(b, a)
-		}
-	}
+func testAllOrNothingAcrossIdentities(h *harness, s traffik.Strategy) {
+	a, b := h.draw(s, 1), h.draw(s, 5)
+	h.take(a, b)
+	h.wantDenied(a, b)
+	h.wantDenied(b, a)
 }
 
-// wantDenied takes both in this order; the exhausted one denies, the other
-// keeps its 4.
+// wantDenied takes both in this order. The exhausted one, of 5, denies; the other keeps its
+// 4.
 func (h *harness) wantDenied(first, second traffik.Op) {
 	h.Helper()
 	const left = 4
@@ -74,172 +69,123 @@ func (h *harness) wantDenied(first, second traffik.Op) {
 	h.wantLeft(roomy, left)
 }
 
-func testAllOrNothingAcrossIdentities(h *harness) {
-	for _, s := range strategies {
-		a, b := op(h.key(s), s, 1), op(h.key(s), s, 5)
-		h.take(a, b)
-		h.wantDenied(a, b)
-		h.wantDenied(b, a)
-	}
+func testDeniedTakeRefundsNothing(h *harness, s traffik.Strategy) {
+	full, other := h.pair(s, 5, 3)
+	h.take(full, other)
+	h.wantAllowed(h.take(full, cost(other, -2))[0], false, "the exhausted op")
+	h.wantLeft(other, 2)
+	h.wantAllowed(h.take(force(other, 9), full)[1], false, "the exhausted op")
+	h.wantLeft(other, 2)
 }
 
-func testDeniedTakeRefundsNothing(h *harness) {
-	for _, s := range strategies {
-		full, other := h.pair(s, 5, 3)
-		h.take(full, other)
-		refund, force := other, other
-		refund.Draw.Cost = -2
-		force.Draw.Cost, force.Draw.Force = 9, true
-		h.wantAllowed(h.take(full, refund)[0], false, "the exhausted op")
-		h.wantLeft(other, 2)
-		h.wantAllowed(h.take(force, full)[1], false, "the exhausted op")
-		h.wantLeft(other, 2)
-	}
+func testAdvisory(h *harness, s traffik.Strategy) {
+	advisory, firm := h.pair(s, 3, 1)
+	advisory.Advisory = true
+	h.wantAllowed(h.take(advisory, firm)[0], true, "an advisory op that fits")
+	h.wantLeft(advisory, 2)
+	out := h.take(advisory, firm)
+	h.wantAllowed(out[0], false, "an advisory op that does not fit")
+	h.wantAllowed(out[1], true, "the op beside it")
+	h.wantLeft(advisory, 2)
+	h.wantLeft(firm, 3)
+	h.wantAllowed(h.take(advisory)[0], false, "a lone advisory op")
 }
 
-func testAdvisory(h *harness) {
-	for _, s := range strategies {
-		advisory, firm := h.pair(s, 3, 1)
-		advisory.Advisory = true
-		out := h.take(advisory, firm)
-		h.wantAllowed(out[0], true, "an advisory op that fits")
-		h.wantLeft(advisory, 2)
-		out = h.take(advisory, firm)
-		h.wantAllowed(out[0], false, "an advisory op that does not fit")
-		h.wantAllowed(out[1], true, "the op beside it")
-		h.wantLeft(advisory, 2)
-		h.wantLeft(firm, 3)
-		h.wantAllowed(h.take(advisory)[0], false, "a lone advisory op")
+func testAdvisoryRollback(h *harness, s traffik.Strategy) {
+	advisory, firm := h.pair(s, 1, 5)
+	advisory.Advisory = true
+	h.take(firm)
+	if dec := h.take(advisory, firm)[0]; !dec.Allowed || dec.Remaining != 5 {
+		h.Errorf("%s: %+v for the advisory op beside a denial, want 5 remaining", s.ID(), dec)
 	}
+	h.wantLeft(advisory, 5)
 }
 
-func testAdvisoryRollback(h *harness) {
-	for _, s := range strategies {
-		advisory, firm := h.pair(s, 1, 5)
-		advisory.Advisory = true
-		h.take(firm)
-		out := h.take(advisory, firm)
-		if !out[0].Allowed || out[0].Remaining != 5 {
-			h.Errorf("%s: %+v for the advisory op beside a denial, want 5 remaining", s.ID(), out[0])
+func testForce(h *harness, s traffik.Strategy) {
+	draw := h.draw(s, 5)
+	h.wantAllowed(h.take(force(draw, 7))[0], true, s.ID()+", a forced draw above the limit")
+	h.wantLeft(draw, 0)
+	h.take(cost(draw, -3)) // 4 of 5 are in use then
+	h.wantLeft(draw, 1)
+	h.wantAllowed(h.take(draw)[0], false, s.ID()+", a draw after a forced one")
+}
+
+func testRefund(h *harness, s traffik.Strategy) {
+	draw := h.draw(s, 4)
+	drawn := h.take(draw)[0]
+	refund := draw.Refund(&drawn, 3)
+	if dec := h.take(refund)[0]; !dec.Allowed || dec.Remaining != 4 {
+		h.Errorf("%s: %+v for a refund of 3 of 4, want 4 remaining", s.ID(), dec)
+	}
+	h.take(cost(refund, -100))
+	h.wantLeft(draw, 5)
+	h.wantAllowed(h.take(draw)[0], true, s.ID()+", a draw after refunds")
+	h.wantLeft(draw, 1)
+}
+
+func testRefundDeletes(h *harness, s traffik.Strategy) {
+	draw := h.draw(s, 2)
+	h.take(draw)
+	h.take(cost(draw, -2))
+	h.wantLeft(draw, 5)
+	h.take(cost(draw, -1)) // on a key that does not exist any more
+	h.wantLeft(draw, 5)
+}
+
+func testLookKeeps(h *harness, s traffik.Strategy) {
+	draw := h.draw(s, 3)
+	h.take(draw)
+	if got := h.take(cost(draw, 0))[0]; !got.Allowed || got.Remaining != 2 {
+		h.Errorf("%s: %+v for a look, want allowed with 2 remaining", s.ID(), got)
+	}
+	h.wantLeft(draw, 2)
+}
+
+func testDenialChargesNothing(h *harness, s traffik.Strategy) {
+	draw := h.draw(s, 3)
+	h.take(draw)
+	for range 10 {
+		h.wantAllowed(h.take(draw)[0], false, s.ID())
+	}
+	h.wantLeft(draw, 2)
+	h.take(cost(draw, -3))
+	h.wantLeft(draw, 5)
+}
+
+func testHugeCost(h *harness, s traffik.Strategy) {
+	for _, units := range []int64{math.MaxInt64, traffik.MaxUnits + 1, 6} {
+		if dec := h.take(h.draw(s, units))[0]; dec.Allowed || dec.RetryAfter != traffik.Never {
+			h.Errorf("%s, cost %d: %+v, want Never", s.ID(), units, dec)
 		}
-		h.wantLeft(advisory, 5)
 	}
-}
-
-func testForce(h *harness) {
-	for _, s := range strategies {
-		draw := op(h.key(s), s, 5)
-		forced := draw
-		forced.Draw.Cost, forced.Draw.Force = 7, true
-		h.wantAllowed(h.take(forced)[0], true, s.ID()+", a forced draw above the limit")
-		h.wantLeft(draw, 0)
-		refund := draw
-		refund.Draw.Cost = -3 // 4 of 5 are in use then
-		h.take(refund)
-		h.wantLeft(draw, 1)
-		h.wantAllowed(h.take(draw)[0], false, s.ID()+", a draw after a forced one")
-	}
-}
-
-func testRefund(h *harness) {
-	for _, s := range strategies {
-		draw := op(h.key(s), s, 4)
-		drawn := h.take(draw)[0]
-		refund := draw.Refund(&drawn, 3)
-		dec := h.take(refund)[0]
-		if !dec.Allowed || dec.Remaining != 4 {
-			h.Errorf("%s: %+v for a refund of 3 of 4, want 4 remaining", s.ID(), dec)
-		}
-		refund.Draw.Cost = -100
-		h.take(refund)
-		h.wantLeft(draw, 5)
-		h.wantAllowed(h.take(draw)[0], true, s.ID()+", a draw after refunds")
-		h.wantLeft(draw, 1)
-	}
-}
-
-func testRefundDeletes(h *harness) {
-	for _, s := range strategies {
-		draw := op(h.key(s), s, 2)
-		h.take(draw)
-		refund := draw
-		refund.Draw.Cost = -2
-		h.take(refund)
-		h.wantLeft(draw, 5)
-		refund.Draw.Cost = -1
-		h.take(refund) // on a key that is not there any more
-		h.wantLeft(draw, 5)
-	}
-}
-
-func testLookKeeps(h *harness) {
-	for _, s := range strategies {
-		draw := op(h.key(s), s, 3)
-		h.take(draw)
-		look := draw
-		look.Draw.Cost = 0
-		if got := h.take(look)[0]; !got.Allowed || got.Remaining != 2 {
-			h.Errorf("%s: %+v for a look, want allowed with 2 remaining", s.ID(), got)
-		}
-		h.wantLeft(draw, 2)
-	}
-}
-
-func testDenialChargesNothing(h *harness) {
-	for _, s := range strategies {
-		draw := op(h.key(s), s, 3)
-		h.take(draw)
-		for range 10 {
-			h.wantAllowed(h.take(draw)[0], false, s.ID())
-		}
-		h.wantLeft(draw, 2)
-		refund := draw
-		refund.Draw.Cost = -3
-		h.take(refund)
-		h.wantLeft(draw, 5)
-	}
-}
-
-func testHugeCost(h *harness) {
-	for _, s := range strategies {
-		for _, cost := range []int64{math.MaxInt64, traffik.MaxUnits + 1, 6} {
-			draw := op(h.key(s), s, cost)
-			if dec := h.take(draw)[0]; dec.Allowed || dec.RetryAfter != traffik.Never {
-				h.Errorf("%s, cost %d: %+v, want Never", s.ID(), cost, dec)
-			}
-		}
-		draw := op(h.key(s), s, 5)
-		h.take(draw)
-		refund := draw
-		refund.Draw.Cost = math.MinInt64
-		h.take(refund)
-		h.wantLeft(draw, 5)
-	}
+	draw := h.draw(s, 5)
+	h.take(draw)
+	h.take(cost(draw, math.MinInt64))
+	h.wantLeft(draw, 5)
 }
 
 // testConcurrency: whatever the interleaving, exactly the limit is admitted.
 func testConcurrency(h *harness) {
-	const limit, callers, each = 100, 64, 4
+	const limit, callers, times = 100, 64, 4
 	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, traffik.TokenBucket{}, traffik.GCRA{Burst: limit}, counter{}} {
-		draw := op(h.key(s), s, 1)
-		draw.Draw.Rate = traffik.Per(limit, forever)
-		admitted := h.flood(callers, each, func() []traffik.Op { return []traffik.Op{draw} })
+		draw := at(traffik.Per(limit, forever), h.draw(s, 1))
+		admitted := h.flood(callers, times, func() []traffik.Op { return []traffik.Op{draw} })
 		if admitted != limit {
 			h.Errorf("%s: %d callers were admitted %d times, want exactly %d", s.ID(), callers, admitted, limit)
 		}
 	}
 }
 
-// testConcurrentTakes: two keys drawn together in either order stay equal, and
-// nobody waits for anybody for ever.
+// testConcurrentTakes: two keys drawn together in either order stay equal, and no two
+// callers block each other.
 func testConcurrentTakes(h *harness) {
 	const limit = 60
+	rate := traffik.Per(limit, forever)
 	for _, s := range []traffik.Strategy{traffik.FixedWindow{}, counter{}} {
-		a, b := op(h.key(s), s, 1), op(h.key(s), s, 1)
-		a.Draw.Rate, b.Draw.Rate = traffik.Per(limit, forever), traffik.Per(limit, forever)
-		var turn atomic.Int64
+		a, b := at(rate, h.draw(s, 1)), at(rate, h.draw(s, 1))
+		var calls atomic.Int64
 		admitted := h.flood(16, 8, func() []traffik.Op {
-			if turn.Add(1)%2 == 0 {
+			if calls.Add(1)%2 == 0 {
 				return []traffik.Op{a, b}
 			}
 			return []traffik.Op{b, a}
@@ -253,14 +199,14 @@ func testConcurrentTakes(h *harness) {
 	}
 }
 
-// flood lets callers take at once and counts the Takes that were admitted.
-func (h *harness) flood(callers, each int, next func() []traffik.Op) int64 {
+// flood lets callers take at the same time and returns how many Takes were admitted.
+func (h *harness) flood(callers, times int, next func() []traffik.Op) int64 {
 	h.Helper()
 	var admitted atomic.Int64
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
-			for range each {
+			for range times {
 				ops := next()
 				out := make([]traffik.Decision, len(ops))
 				err := h.backend.Take(h.Context(), ops, out)

@@ -85,7 +85,7 @@ func (m *model) commit(key traffik.Key, draw *traffik.Draw, next []byte, dec tra
 	}
 }
 
-// tell makes dec, decided at the latest time, an answer as of the clock's.
+// tell turns dec, decided at the latest time, into an answer at the clock's time.
 func (m *model) tell(at traffik.Instant, dec *traffik.Decision) {
 	dec.Ahead = at.Sub(m.now)
 	dec.ResetAfter += dec.Ahead

@@ -14,25 +14,25 @@ import (
 )
 
 const (
-	// traces and steps are what RunStrategy plays for each promise. The traces
-	// are the same on each run.
+	// traces is how many traces of steps draws RunStrategy plays for each promise, the
+	// same on each run.
 	traces = 300
 	steps  = 30
 
 	maxUnits = traffik.MaxUnits
-	// afterAll is the end of the time that strategies can store.
+	// afterAll is the last instant that strategies can store.
 	afterAll traffik.Instant = maxUnits
 )
 
-// RunStrategy checks a strategy, one of your own too, against the promises of
-// [traffik.Strategy] on random traces of draws, looks, refunds and steps of the
-// clock, at small rates and at extreme ones:
+// RunStrategy checks a strategy, such as a custom one, against the promises of
+// [traffik.Strategy] on random traces of draws, looks, refunds and steps of the clock, at
+// small and at extreme rates:
 //
 //	func TestDaily(t *testing.T) { backendtest.RunStrategy(t, Daily{}) }
 //
-// Draws carry the given classes, "" without any. What it can't check is the
-// bound, which only the strategy knows, and what a store's own form of the
-// strategy answers. Parameters are those of s: run it for several.
+// Draws carry the given classes, "" if there are none. It can check neither the bound, which
+// only the strategy knows, nor a store's form of the strategy. The parameters are those of
+// s: run it for several.
 func RunStrategy(t *testing.T, s traffik.Strategy, classes ...string) {
 	t.Helper()
 	if len(classes) == 0 {
@@ -51,8 +51,8 @@ func RunStrategy(t *testing.T, s traffik.Strategy, classes ...string) {
 	}
 }
 
-// promise is checked after each step of a trace. d was decided on before, and
-// the trial's state is what a store has since.
+// promise is checked after each step of a trace. d was decided on the state before; the
+// trial has the state that a store has since.
 type promise struct {
 	name  string
 	back  bool // the clock may step back
@@ -152,7 +152,7 @@ func (tr *trial) someDraw() traffik.Draw {
 	return d
 }
 
-// decide calls the strategy and sees to it that it changes nothing it was given.
+// decide calls the strategy and checks that it changes nothing that it was given.
 func (tr *trial) decide(state []byte, d traffik.Draw) (next []byte, dec traffik.Decision) {
 	tr.Helper()
 	given, drawn := slices.Clone(state), d
@@ -166,7 +166,7 @@ func (tr *trial) decide(state []byte, d traffik.Draw) (next []byte, dec traffik.
 	return next[len("before"):], dec
 }
 
-// at answers what the key would say at an instant to cost.
+// at returns what the key would answer to cost at an instant.
 func (tr *trial) at(now traffik.Instant, d traffik.Draw, cost int64) traffik.Decision {
 	tr.Helper()
 	_, dec := tr.decide(tr.state, traffik.Draw{Rate: d.Rate, Class: d.Class, Now: now, Cost: store.ClampCost(cost)})
@@ -223,8 +223,7 @@ func checkRemaining(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.D
 	}
 }
 
-// checkDenied plays under a clock that never steps back, so that there is
-// nothing to repair.
+// checkDenied plays under a clock that never steps back, so there is nothing to repair.
 func checkDenied(tr *trial, before []byte, d traffik.Draw, next []byte, dec traffik.Decision) {
 	tr.Helper()
 	if (d.Cost == 0 || !dec.Allowed) && len(next) > 0 {
@@ -292,8 +291,8 @@ func checkReset(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decis
 	}
 }
 
-// checkBytes decides on what no strategy wrote: only a panic can be wrong, and
-// what is shorter than it was or of another kind is untouched.
+// checkBytes decides on bytes that no strategy wrote, where only a panic is wrong, and on
+// damaged states, which read as untouched.
 func checkBytes(tr *trial, _ []byte, d traffik.Draw, _ []byte, _ traffik.Decision) {
 	tr.Helper()
 	noise := make([]byte, tr.rnd.IntN(80))
