@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// TellsHeaders reports whether [Request.WriteHeaders] sets a header of some [HeaderSet]
-// for v, Retry-After aside.
-func (v Verdict) TellsHeaders() bool {
+// HasHeaders reports whether [Request.WriteLimitHeaders] writes a header for v.
+func (v Verdict) HasHeaders() bool {
 	denied := !v.Allowed()
 	for i := range v.len() {
 		if v.form(i, denied) != nil {
@@ -19,21 +18,24 @@ func (v Verdict) TellsHeaders() bool {
 	return false
 }
 
-// ReconcileHeaders leaves one value of each header that the throttles of v have set
-// and a handler has added to. A reverse proxy does so when it copies the response of
-// a service that has limits too. Adapters call it before a response with this status
-// is sent; h is its header. It allocates nothing where there is nothing to do.
+// ReconcileHeaders leaves one value in h of each header that the throttles of v wrote and a
+// handler added to, as a reverse proxy does when it copies the response of a service that
+// has limits too. Adapters call it right before a response with this status is sent. It
+// allocates nothing if there is nothing to do.
 //
-// A response that denies, with the status 429 or with Retry-After, keeps what its
-// sender wrote, so that its headers and its body agree. In any other, X-RateLimit and
-// [NamedHeaders] show the limit with less remaining, ours if the other doesn't tell;
-// of the lists of the IETF drafts one line holds both; of [CustomHeaders] ours stay.
+// A response that denies, with the status 429 or with Retry-After, keeps what its sender
+// wrote, so that its headers and its body agree. In any other response, X-RateLimit and
+// [NamedHeaders] show the limit with less remaining, ours if the other doesn't say. The
+// lists of the IETF drafts become one line with both. Of [CustomHeaders] ours stay.
 func (v Verdict) ReconcileHeaders(h http.Header, status int) {
 	denied := !v.Allowed()
 	for i := range v.len() {
 		form := v.form(i, denied)
-		if form != nil && form.crowded(h) && v.firstWith(form, denied) == i {
-			form.reconcile(h, v.with(form, denied), status)
+		if form == nil || !form.crowded(h) {
+			continue
+		}
+		if shared, first := v.sharing(form, denied, i); first {
+			form.reconcile(h, shared, status)
 		}
 	}
 }
@@ -60,8 +62,8 @@ func (f *headerForm) reconcile(h http.Header, v Verdict, status int) {
 	}
 }
 
-// join makes one line of the lines of each header. An empty one would leave a comma
-// that no list may end with.
+// join makes one line of the lines of each header. It leaves out empty ones, because a list
+// may not end with a comma.
 func (f *headerForm) join(h http.Header) {
 	for _, name := range f.names {
 		if len(h[name]) > 1 {
@@ -71,8 +73,7 @@ func (f *headerForm) join(h http.Header) {
 	}
 }
 
-// tighterIn reports whether what was added to h, next to what we wrote, has no more
-// remaining.
+// tighterIn reports whether the set that was added to h shows no more remaining than ours.
 func (f *headerForm) tighterIn(h http.Header) bool {
 	values := h[f.named[1]]
 	if len(values) < 2 {
@@ -83,8 +84,8 @@ func (f *headerForm) tighterIn(h http.Header) bool {
 	return err == nil && otherErr == nil && added <= ours
 }
 
-// choose keeps the first or the second value of each header. The set stays whole: a
-// header of ours that the other set lacks goes with ours.
+// choose keeps the first or the second value of each header. The sets don't mix: a header
+// of ours that the other set lacks goes with ours.
 func (f *headerForm) choose(h http.Header, second bool) {
 	for _, name := range f.names {
 		switch values := h[name]; {
@@ -98,8 +99,8 @@ func (f *headerForm) choose(h http.Header, second bool) {
 	}
 }
 
-// separate tells what was added from what f writes by writing it again, for headers
-// that may have several values by right.
+// separate finds out what was added by writing ours again, for headers that may have
+// several values.
 func (f *headerForm) separate(h http.Header, v Verdict, theirs bool) {
 	ours := http.Header{}
 	f.write(ours, v, v.RetryAfter())

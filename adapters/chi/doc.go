@@ -1,25 +1,34 @@
-// Package traffikchi limits requests to Chi v5 servers:
+// Package traffikchi limits requests to chi v5 servers:
 //
 //	items := traffik.MustNew("api:items", "100/min")
 //	r.Use(traffikchi.New(items))                                            // every route
 //	r.With(traffikchi.New(traffik.All(burst, daily))).Get("/search", search) // one route
 //
-// Uses nest: a throttle that was charged for a request is not charged again
-// further in. It is the net/http middleware of httptraffik with chi's routes
-// and parameters; the client's address is found by the throttle's identifier,
-// never by chi's RealIP middleware, which believes forged headers.
+// Uses nest: a throttle that charged a request is not charged again further in. The package
+// is the net/http middleware of httptraffik with chi's routes and parameters. The throttle's
+// identifier finds the client's address; chi's RealIP middleware believes forged headers.
 //
-// The route is chi's pattern. In a middleware given to Use, chi has not routed to the
-// end yet: what is missing is looked up when somebody asks for it, which walks that
-// part of the routing tree a second time, and path parameters further in are absent.
+// # Routes
 //
-// Middleware that has another path or method routed, as chi's CleanPath, StripSlashes
-// and GetHead, belongs before the limit: what it is going to ask for is not known
-// earlier. Only a HEAD without a route of its own is taken for the GET in any case.
+// The route of [traffik.ByRoute] is chi's pattern. A middleware given to Use runs before chi
+// has routed to the end: the adapter then asks chi to find the route, when an identifier
+// wants it, which walks the routing tree a second time. Path parameters further in are not
+// known there.
+//
 // Requests without a route, which chi answers with 404 or 405, share one identity of
-// [traffik.ByRoute] for each method. Around a chi router, instead of inside it, no route
-// is known: [traffik.ByRoute] fails there.
+// ByRoute for each method. Around a chi router, instead of inside it, no route is known and
+// ByRoute fails. Some routes are named less exactly than chi would:
 //
-// Chi uses its context again for other requests; for use beyond the handler, as by the
-// messages of a WebSocket connection or a job that is queued, take [Detach].
+//   - A mount's own path has the pattern of the mount: "/api" and "/api/" are one route,
+//     whatever route in the mount serves them, and also if the mount answers 404 or 405.
+//   - A HEAD request belongs to the route of GET if there is one, because GetHead may come
+//     later.
+//   - Put middleware that has another path or method routed, such as CleanPath and
+//     StripSlashes, before the limit. If the limit is in a mount whose pattern holds a
+//     regular expression and such middleware is outside of the mount, put the limit outside
+//     of it too, or give it to With: a path that is rewritten counts as one without a route
+//     otherwise.
+//
+// Chi reuses its context for other requests. Use [Detach] beyond the handler, for the
+// messages of a WebSocket connection or for a job that the handler queues.
 package traffikchi

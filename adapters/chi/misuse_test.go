@@ -19,6 +19,7 @@ func TestNilAndZeroValues(t *testing.T) {
 		"New of a zero Throttle": func() { traffikchi.New(new(traffik.Throttle)) },
 		"New of a zero Gate":     func() { traffikchi.New(new(traffik.Gate)) },
 		"a nil handler":          func() { traffikchi.New(traffik.MustNew("real", "5/d"))(nil) },
+		"New of a nil option":    func() { traffikchi.New(traffik.MustNew("real", "5/d"), nil) },
 		"Detach(nil)":            func() { traffikchi.Detach(nil) },
 		"VerdictFrom(nil)":       func() { var none context.Context; traffikchi.VerdictFrom(none) },
 		"Deny(nil)":              func() { traffikchi.Deny(nil, nil) },

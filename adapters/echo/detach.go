@@ -1,7 +1,6 @@
 package traffikecho
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -10,24 +9,25 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// Detach returns who sent the request of c, for use beyond its handler: for the
-// messages of a WebSocket connection accepted in it, for a job that it queues.
-// Path parameters are known, of the keys of c those that are named, with the
-// values they have now: echo can't list them, and uses c again for other
-// requests. A key that is asked for but was not named fails, under the
-// throttle's error policy, so that nobody is counted as somebody without it.
-// Identities that middleware has found are known, and nothing is charged yet.
-// Its context has the values of the request's and does not end with it.
+// Detach returns who sent the request of c, for use beyond its handler: for the messages of
+// a WebSocket connection, or for a job that the handler queues. It knows the path
+// parameters, the identities that middleware found, and the present values of the keys of c
+// that are named; it has no charges yet. Its context has the values of the request's and
+// does not end with it.
+//
+// Name the keys, because echo can't list them and reuses c for other requests. An identity
+// that needs a key which was not named fails under the throttle's error policy, so that
+// nobody is counted as somebody without it.
 //
 //	conn := traffikws.Wrap(ws, traffikecho.Detach(c, "user"), messages)
 func Detach(c echo.Context, keys ...string) *traffik.Request {
 	mustContext(c)
-	e := httptraffik.Begin(nil, c.Request().WithContext(context.WithoutCancel(c.Request().Context())))
-	e.Request.Route, e.Request.Source = c.Path(), detach(c, keys)
-	return e.Request.Detach()
+	req := httptraffik.NewRequest(nil, c.Request())
+	req.Route, req.Source = c.Path(), detach(c, keys)
+	return req.Detach()
 }
 
-// detach keeps what c knows now, of its keys those that are named.
+// detach keeps what c knows now, and the keys of it that are named.
 func detach(c echo.Context, keys []string) *detached {
 	s := &detached{r: c.Request(), route: c.Path(), params: map[string]string{}, values: map[string]any{}}
 	for _, name := range c.ParamNames() {
@@ -42,7 +42,7 @@ func detach(c echo.Context, keys []string) *detached {
 // Detach implements [traffik.Detacher]. It keeps no keys, since nobody has named any.
 func (e *exchange) Detach() traffik.Source { return detach(e.c, nil) }
 
-// detached is what was known of an echo context.
+// detached keeps what an echo context knew.
 type detached struct {
 	r      *http.Request
 	route  string
@@ -50,8 +50,8 @@ type detached struct {
 	values map[string]any
 }
 
-// keyNotNamedInDetach stands for a value that nobody kept. Identifiers refuse
-// it, and name its type.
+// keyNotNamedInDetach stands for a value that nobody kept. Identifiers refuse it and name
+// its type in the error.
 type keyNotNamedInDetach struct{}
 
 // Param implements [traffik.Source].

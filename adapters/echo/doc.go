@@ -5,22 +5,23 @@
 //	e.Group("/admin", traffikecho.New(admin))           // a group
 //	e.GET("/search", search, traffikecho.New(traffik.All(burst, daily)))
 //
-// Uses nest: a throttle that was charged for a request is not charged again
-// further in. The client's address is found by the throttle's identifier, never
-// by echo's RealIP, which believes forged headers unless told otherwise.
+// Uses nest: a throttle that charged a request is not charged again further in. The
+// throttle's identifier finds the client's address; echo's RealIP believes forged headers
+// unless configured otherwise.
 //
-// The route is echo's Path, known in the middleware of Use, of a group and of a
-// route. What echo has no route for has that of its group, such as "/admin/*", or shares
-// one identity of [traffik.ByRoute] for each method. Middleware given to Pre runs before
-// echo routes, which looks the same there for every request: don't limit by route in it.
-// Path parameters and the keys of the echo context serve as identities through
-// [traffik.ByParam] and [traffik.ByValue]; for use beyond the handler, as by the
-// messages of a WebSocket connection, take [Detach].
+// The route of [traffik.ByRoute] is echo's Path, which is known in the middleware of Use, of
+// a group and of a route. Requests without a route have that of their group, such as
+// "/admin/*", or share one identity of ByRoute for each method. Middleware given to Pre runs
+// before echo routes, so don't limit by route there. Path parameters and the keys of the
+// echo context serve as identities through [traffik.ByParam] and [traffik.ByValue]. Use
+// [Detach] beyond the handler, for the messages of a WebSocket connection or for a job that
+// the handler queues.
 //
-// The Writer of echo's response stands for the one that came: it leaves one value of
-// each header of the limit, see [httptraffik.Exchange.Writer].
+// The Writer of echo's response leaves one value of each header of the limits, see
+// [traffik.Verdict.ReconcileHeaders]. What it can do besides is described at
+// [httptraffik.New].
 //
-// Middleware that turns errors of handlers into other errors or answers belongs behind
-// the limit, above all under [CountOnly]: echo's ContextTimeout and Timeout, a mapping of
-// the application's own. What it makes of an error is not known further in.
+// Put middleware that turns errors of handlers into other errors or answers behind the
+// limit, above all under [CountOnly]: echo's ContextTimeout and Timeout, and mappings of
+// your application. The limit sees what the handler returns, not what they make of it.
 package traffikecho

@@ -29,78 +29,77 @@ type optionFunc func(m *middleware)
 
 func (f optionFunc) apply(m *middleware) { f(m) }
 
-// OnDenied answers denied requests instead of the throttle's own handler or the
-// problem+json default. Headers are set already; [traffik.Verdict.Status] is
-// the status to send. The error it returns goes to echo's HTTPErrorHandler. A
-// nil handler keeps the default.
+// OnDenied answers denied requests in place of the throttle's own handler or the
+// problem+json default. The headers are written already; [traffik.Verdict.Status] is the
+// status to send. The error that the function returns goes to echo's HTTPErrorHandler. A
+// nil function keeps the default.
 func OnDenied(answer func(c echo.Context, v traffik.Verdict) error) Option {
 	return optionFunc(func(m *middleware) { m.onDenied = answer })
 }
 
-// OnError answers requests that could not be judged: errors under the policy
-// Propagate, and the cause of a deadline of the request's context that had passed before. By
-// default echo's HTTPErrorHandler gets an *echo.HTTPError with status 503 that wraps
-// the error. A nil handler keeps the default. Where the client is gone neither is called:
-// an access log finds status 499 then, and no body is written.
+// OnError answers requests whose limit could not be checked: errors under the policy
+// [traffik.Propagate], and the cause of a deadline that had passed before the limit was
+// reached. By default echo's HTTPErrorHandler gets an *echo.HTTPError with status 503 that
+// wraps the error; a nil function keeps that. Neither is called when the client is gone:
+// then no body is written, and an access log finds [httptraffik.StatusClientGone].
 func OnError(answer func(c echo.Context, err error) error) Option {
 	return optionFunc(func(m *middleware) { m.onError = answer })
 }
 
-// CountPreflight charges CORS preflights, which pass uncounted by default if they
-// have no body; see [httptraffik.CountPreflight].
+// CountPreflight charges CORS preflights, which by default pass uncounted if they have no
+// body; see [httptraffik.CountPreflight].
 func CountPreflight() Option {
 	return optionFunc(func(m *middleware) { m.guard.CountPreflight = true })
 }
 
-// MaxHold bounds how long a request is held when its strategy asks for a delay,
-// instead of [httptraffik.DefaultMaxHold]; 0 or less holds none, and the
-// handler finds the delay in the verdict.
+// MaxHold bounds how long a request is held when its strategy asks for a delay, in place of
+// [httptraffik.DefaultMaxHold]. With 0 or less no request is held, and the handler finds
+// the delay in the verdict.
 func MaxHold(d time.Duration) Option {
 	return optionFunc(func(m *middleware) { m.guard.MaxHold = d })
 }
 
-// CountOnly counts only requests whose response has a status that the function
-// accepts, as a limit of failed logins does, and gives the charge of others
-// back, also when the handler panics or the client is gone; see
-// [httptraffik.CountOnly]. Where the handler returns an error and has sent
-// nothing, the status is that of the error: of an *echo.HTTPError its code, else
-// 500. With an HTTPErrorHandler that maps errors otherwise, give [ByErrorHandler]
-// too.
+// CountOnly counts only requests whose response has a status that the function accepts, for
+// example failed logins, and refunds others; see [httptraffik.CountOnly]. If the handler
+// returns an error and nothing was sent, the status is that of the error: the code of an
+// *echo.HTTPError, else 500. With an HTTPErrorHandler that maps errors differently, give
+// [ByErrorHandler] too.
 func CountOnly(counts func(status int) bool) Option {
 	return optionFunc(func(m *middleware) { m.guard.CountOnly = counts })
 }
 
-// PassOn lets the handler decide on requests over the limit, as to serve a
-// cached page instead of a 429. They are counted as ever, and [VerdictFrom] tells
-// the handler how they were judged; [Deny] answers one as the middleware would
-// have, [OnDenied] and [ByErrorHandler] included. Retry-After is not set before
-// that; one that the application has set stays.
+// PassOn passes requests over the limit on to the handler, which decides about them, for
+// example to serve a cached page in place of a 429. They are counted as always.
+// [VerdictFrom] returns the handler their verdict, and [Deny] answers one as the middleware
+// would have, [OnDenied] and [ByErrorHandler] included. Retry-After is not written before
+// that; one that the application has written stays.
 func PassOn() Option {
 	return optionFunc(func(m *middleware) { m.guard.PassOn = true })
 }
 
-// ByErrorHandler leaves answers to echo's HTTPErrorHandler. It gets a denial as
-// an *echo.HTTPError with status 429 or 503 that wraps a [DeniedError]; a handler
-// given to [OnDenied] goes before it, and that of a throttle is not asked.
+// ByErrorHandler leaves answers to echo's HTTPErrorHandler. It gets a denial as an
+// *echo.HTTPError with status 429 or 503 that wraps a [DeniedError]. A function given to
+// [OnDenied] goes before it; the throttle's own handler is not called.
 //
-// Under [CountOnly] it gets errors of the handler further in at once, unless a
-// response was sent, so that the status that it sends is the one that counts: before
-// middleware further out, which is why echo's Timeout and ContextTimeout belong behind
-// the limit. They are returned as well, as by echo's RequestLogger, and echo hands them
-// to it once more: it has to leave a response that is committed alone, as echo's own does.
+// Under [CountOnly] it gets errors of the handler at once, unless a response was sent, so
+// that the status that it sends is the one that counts. That is before middleware further
+// out sees them, so echo's Timeout and ContextTimeout belong behind the limit. The errors
+// are returned as well, as echo's RequestLogger does, and echo hands them to the
+// HTTPErrorHandler again: it has to leave a committed response alone, as echo's own does.
 func ByErrorHandler() Option {
 	return optionFunc(func(m *middleware) { m.byError = true })
 }
 
-// New returns a middleware that lets through what limit admits. It panics if
-// limit is nil. A nil option changes nothing.
+// New returns a middleware that lets the requests pass that limit admits. It panics if
+// limit is nil or zero or an option is nil.
 func New(limit traffik.Limiter, opts ...Option) echo.MiddlewareFunc {
 	httptraffik.MustLimiter(limit)
 	m := &middleware{guard: httptraffik.Guard{Limit: limit, MaxHold: httptraffik.DefaultMaxHold}}
 	for _, opt := range opts {
-		if opt != nil {
-			opt.apply(m)
+		if opt == nil {
+			panic("traffikecho: an option is nil; leave it out")
 		}
+		opt.apply(m)
 	}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error { return m.serve(c, next) }
@@ -109,34 +108,41 @@ func New(limit traffik.Limiter, opts ...Option) echo.MiddlewareFunc {
 
 func (m *middleware) serve(c echo.Context, next echo.HandlerFunc) error {
 	e := &exchange{c: c}
-	e.Begin(c.Response(), c.Request())
-	req := &e.Request
-	// Echo has routed before it runs the middleware of Use, a group or a route,
-	// so the route is known there, "" for what has none; in the middleware of Pre it
-	// is "" for all.
-	req.Route = c.Path()
-	req.Source = e
-	c.SetRequest(e.Native())
+	c.SetRequest(e.Begin(c.Response(), c.Request()))
 	defer e.End()
-	v, err := m.guard.Check(c.Request().Context(), req)
+	// Echo routes before it runs the middleware of Use, a group or a route, so the route is
+	// known there, "" if there is none. In the middleware of Pre it is always "".
+	e.Request.Route, e.Request.Source = c.Path(), e
+	v, err := m.guard.Check(c.Request().Context(), &e.Request)
 	switch {
 	case err != nil:
-		m.guard.Settle(c.Request().Context(), v, httptraffik.Ending{})
 		return m.fail(c, err)
 	case !m.guard.Passes(v):
-		return m.deny(c, req, v)
+		return m.deny(c, &e.Request, v)
 	case !v.Allowed():
-		e.PassOn(m.answer(c, req))
+		e.PassOn(m.answer(c, &e.Request))
 	}
-	if m.guard.CountOnly == nil {
-		c.Response().Writer = e.Writer(v, c.Response().Writer) // echo puts another one there for the next request
-		return next(c)
-	}
-	return m.watch(c, v, next)
+	return m.pass(c, e, v, next)
 }
 
-// answer is what answers a denied request in [Deny], nil for the throttle's own.
-func (m *middleware) answer(c echo.Context, req *traffik.Request) func(http.ResponseWriter, *http.Request, traffik.Verdict) {
+func (m *middleware) pass(c echo.Context, e *exchange, v traffik.Verdict, next echo.HandlerFunc) (err error) {
+	ctx := c.Request().Context() // middleware further in may replace it
+	// Echo resets the writer before the next request.
+	c.Response().Writer = e.recorder.Begin(m.guard.Response(ctx, v), c.Response().Writer)
+	returned := false
+	defer func() { // also when the handler panics
+		e.recorder.End(httptraffik.Ending{Status: status(ctx, c, err), Written: c.Response().Committed, Returned: returned})
+	}()
+	err = next(c)
+	returned = true
+	if m.byError && m.guard.CountOnly != nil && e.recorder.Status() == 0 {
+		answerError(c, err)
+	}
+	return err
+}
+
+// answer is the answer of [Deny], nil for that of the throttle.
+func (m *middleware) answer(c echo.Context, req *traffik.Request) httptraffik.Answer {
 	if m.onDenied == nil && !m.byError {
 		return nil
 	}
@@ -145,8 +151,8 @@ func (m *middleware) answer(c echo.Context, req *traffik.Request) func(http.Resp
 	}
 }
 
-// answerError has an error answered, unless a response is out already: not every
-// HTTPErrorHandler looks.
+// answerError hands an error to the HTTPErrorHandler unless a response is out already,
+// because not every such handler looks.
 func answerError(c echo.Context, err error) {
 	if err != nil && !c.Response().Committed {
 		c.Error(err)
@@ -170,35 +176,14 @@ func (m *middleware) deny(c echo.Context, req *traffik.Request, v traffik.Verdic
 	case m.byError:
 		return echo.NewHTTPError(v.Status()).SetInternal(&DeniedError{Verdict: v})
 	}
-	// Written here and not returned as an *echo.HTTPError, whose handler would
-	// replace the body by one of its own.
+	// Not returned as an *echo.HTTPError, whose handler would replace the body.
 	req.WriteDenied(v)
 	return nil
 }
 
-// watch serves the request and looks at the response.
-func (m *middleware) watch(c echo.Context, v traffik.Verdict, next echo.HandlerFunc) (err error) {
-	ctx := c.Request().Context() // middleware further in may put another one there
-	watch, returned := m.guard.Watch(ctx, v, c.Response().Writer), false
-	c.Response().Writer = watch.Writer()
-	defer func() { // also when the handler panics
-		e := httptraffik.Ending{Status: watch.Status(), Written: true, Returned: returned}
-		if e.Status == 0 { // else it was sent, also if echo's response knows nothing of it
-			e.Status, e.Written = status(ctx, c, err), c.Response().Committed
-		}
-		watch.End(e)
-	}()
-	err = next(c)
-	returned = true
-	if m.byError && watch.Status() == 0 {
-		answerError(c, err)
-	}
-	return err
-}
-
-// status is what the client gets where nothing was sent through the watch: echo's own
-// is 200 until then, or what the handler has set but never sends. 0 says that the end
-// of ctx, the request's where the watch began, kept the handler from its answer.
+// status is the status that the client gets if nothing was sent through the recorder. Echo's
+// own is 200 until then, or what the handler has set but never sends. It is 0 if the end of
+// ctx kept the handler from its answer.
 func status(ctx context.Context, c echo.Context, err error) int {
 	switch set := c.Response().Status; {
 	case c.Response().Committed && (set >= http.StatusOK || set == http.StatusSwitchingProtocols):
@@ -219,32 +204,32 @@ func status(ctx context.Context, c echo.Context, err error) int {
 	return http.StatusInternalServerError
 }
 
-// DeniedError is what echo's HTTPErrorHandler finds, by errors.As, in the error of
-// a denied request under [ByErrorHandler].
+// DeniedError is the error of a denied request under [ByErrorHandler]. Echo's
+// HTTPErrorHandler finds it with errors.As.
 type DeniedError struct {
-	// Verdict is how the request was judged.
+	// Verdict is the verdict that denied the request.
 	Verdict traffik.Verdict
 }
 
 // Error implements error.
 func (e *DeniedError) Error() string {
 	if e.Verdict.Failed() {
-		return fmt.Sprintf("traffikecho: the request could not be judged: %v", e.Verdict.Err())
+		return fmt.Sprintf("traffikecho: the limit could not be checked: %v", e.Verdict.Err())
 	}
 	return fmt.Sprintf("traffikecho: the request is over the limit %q", e.Verdict.Tightest().UID())
 }
 
-// Deny answers a request that [PassOn] has handed on, as the middleware would
-// have, [OnDenied] and [ByErrorHandler] included. An error of these goes to echo's
-// HTTPErrorHandler. It reports whether it did; a request that is within its limits
-// is left alone.
+// Deny answers a request that [PassOn] passed on, as the middleware would have, [OnDenied]
+// and [ByErrorHandler] included. An error of these goes to echo's HTTPErrorHandler. It
+// reports whether it did; it leaves a request within its limits alone.
 func Deny(c echo.Context) bool {
 	mustContext(c)
 	return httptraffik.Deny(c.Response(), c.Request())
 }
 
-// VerdictFrom returns how the request was judged by all middleware it has
-// passed, the zero Verdict if by none.
+// VerdictFrom returns the verdict of all middleware that the request has passed, the zero
+// Verdict if there was none. It panics if c is nil or has no request, as Deny and Detach
+// do.
 func VerdictFrom(c echo.Context) traffik.Verdict {
 	mustContext(c)
 	return httptraffik.VerdictFrom(c.Request().Context())
@@ -256,11 +241,13 @@ func mustContext(c echo.Context) {
 	}
 }
 
-// exchange is also the source of path parameters and of the keys set on the
-// echo context, and else of the values of the request's context.
+// exchange is one allocation for all that a request needs. It is also the source of path
+// parameters, of the keys set on the echo context, and else of the values of the request's
+// context.
 type exchange struct {
 	httptraffik.Exchange
-	c echo.Context
+	recorder httptraffik.Recorder
+	c        echo.Context
 }
 
 // Param implements [traffik.Source].

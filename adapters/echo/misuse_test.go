@@ -17,6 +17,7 @@ func TestNilAndZeroValues(t *testing.T) {
 		"New of a nil Throttle":  func() { traffikecho.New((*traffik.Throttle)(nil)) },
 		"New of a zero Throttle": func() { traffikecho.New(new(traffik.Throttle)) },
 		"New of a zero Gate":     func() { traffikecho.New(new(traffik.Gate)) },
+		"New of a nil option":    func() { traffikecho.New(traffik.MustNew("real", "5/d"), nil) },
 		"Detach(nil)":            func() { traffikecho.Detach(nil) },
 		"VerdictFrom(nil)":       func() { traffikecho.VerdictFrom(nil) },
 		"Deny(nil)":              func() { traffikecho.Deny(nil) },

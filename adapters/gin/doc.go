@@ -5,16 +5,16 @@
 //	router.Group("/admin").Use(traffikgin.New(admin))      // a group
 //	router.GET("/search", traffikgin.New(traffik.All(burst, daily)), search)
 //
-// Uses nest: a throttle that was charged for a request is not charged again
-// further in. The client's address is found by the throttle's identifier, never
-// by gin's ClientIP, which believes forged headers unless told otherwise.
+// Uses nest: a throttle that charged a request is not charged again further in. The
+// throttle's identifier finds the client's address; gin's ClientIP believes forged headers
+// unless configured otherwise.
 //
-// The route is gin's FullPath, known at every level of use. What gin has no route for
-// and answers with 404 or 405 shares one identity of [traffik.ByRoute] for each method.
-// Path parameters and the keys of the gin context serve as identities through
-// [traffik.ByParam] and [traffik.ByValue]; for use beyond the handler, as by the
-// messages of a WebSocket connection, take [Detach].
+// The route of [traffik.ByRoute] is gin's FullPath, which is known at every level of use.
+// Requests without a route, which gin answers with 404 or 405, share one identity of ByRoute
+// for each method. Path parameters and the keys of the gin context serve as identities
+// through [traffik.ByParam] and [traffik.ByValue]. Use [Detach] beyond the handler, for the
+// messages of a WebSocket connection or for a job that the handler queues.
 //
-// Handlers get a gin.ResponseWriter that stands for the one that came: it leaves one
-// value of each header of the limit, see [httptraffik.Exchange.Writer].
+// Handlers get a gin.ResponseWriter that leaves one value of each header of the limits, see
+// [traffik.Verdict.ReconcileHeaders].
 package traffikgin

@@ -19,6 +19,7 @@ func TestNilAndZeroValues(t *testing.T) {
 		"New of a nil Throttle":    func() { traffikgin.New((*traffik.Throttle)(nil)) },
 		"New of a zero Throttle":   func() { traffikgin.New(new(traffik.Throttle)) },
 		"New of a zero Gate":       func() { traffikgin.New(new(traffik.Gate)) },
+		"New of a nil option":      func() { traffikgin.New(traffik.MustNew("real", "5/d"), nil) },
 		"Detach(nil)":              func() { traffikgin.Detach(nil) },
 		"Detach of a zero context": func() { traffikgin.Detach(new(gin.Context)) },
 		"VerdictFrom(nil)":         func() { traffikgin.VerdictFrom(nil) },

@@ -4,10 +4,11 @@ import (
 	"github.com/gin-gonic/gin"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// source reads path parameters and the keys set on the gin context, and else
-// the values of the request's context.
+// source reads path parameters, the keys set on the gin context, and else the values of the
+// request's context.
 type source struct{ c *gin.Context }
 
 // Param implements [traffik.Source].
@@ -24,9 +25,22 @@ func (s source) Value(key any) any {
 // Route implements [traffik.Router].
 func (s source) Route() string { return s.c.FullPath() }
 
-// live is the source of a request that is being served, by a context that gin uses
-// again for others.
+// live is the source of a request that is being served. Gin reuses its context for other
+// requests.
 type live struct{ source }
 
 // Detach implements [traffik.Detacher].
 func (s live) Detach() traffik.Source { return source{s.c.Copy()} }
+
+// Detach returns who sent the request of c, for use beyond its handler: for the messages of
+// a WebSocket connection, or for a job that the handler queues. It knows the parameters and
+// keys set so far and the identities that middleware found, and has no charges yet. Its
+// context has the values of the request's and does not end with it.
+//
+//	conn := traffikws.Wrap(ws, traffikgin.Detach(c), messages)
+func Detach(c *gin.Context) *traffik.Request {
+	mustContext(c)
+	req := httptraffik.NewRequest(nil, c.Request)
+	req.Route, req.Source = c.FullPath(), live{source{c}}
+	return req.Detach()
+}

@@ -1,8 +1,8 @@
-// Package httptraffik puts a limit before any net/http handler:
+// Package httptraffik limits requests to any net/http handler:
 //
 //	items := traffik.MustNew("api:items", "100/min")
 //	mux.Handle("/items", httptraffik.New(items)(handler))
 //
-// It needs no framework. The adapters for chi, gin and echo are made of its
-// parts.
+// It needs no framework. The adapters for chi, gin and echo are made of its [Exchange],
+// [Guard] and [Recorder].
 package httptraffik

@@ -8,30 +8,35 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Guard is the part of a middleware that no framework changes. The adapters
-// are made of it; applications use [New].
+// Guard is the part of a middleware that is the same in every framework. Adapters are made
+// of it; applications use [New]. It is safe for concurrent use as long as nobody changes
+// its fields.
 type Guard struct {
-	// Limit judges the requests.
+	// Limit is the limit of the requests.
 	Limit traffik.Limiter
 	// CountPreflight charges CORS preflights too.
 	CountPreflight bool
-	// MaxHold bounds how long an admitted request is held back when a queueing
-	// strategy asks for it; 0 or less holds none.
+	// MaxHold bounds how long an admitted request is held when a queueing strategy asks
+	// for it; 0 or less holds none.
 	MaxHold time.Duration
 	// PassOn lets handlers decide on requests over the limit: see [PassOn].
 	PassOn bool
-	// CountOnly tells by its status whether a response counts, nil if all do: see
+	// CountOnly reports whether a response with this status counts; nil counts all: see
 	// [CountOnly].
 	CountOnly func(status int) bool
 }
 
-// Check judges req, sets the headers, and holds an admitted request for as
-// long as its strategy asks. While Limit is asked, g is the Holder of req. A request that does not pass (see [Guard.Passes])
-// is left to the caller to answer. One that can't be held so long, because ctx ends
-// before or a timeout of its [http.Server] passes, is denied at once (see
-// [traffik.Request.RefuseDelay]). The error is that of [traffik.Limiter], or the cause
-// of the end of ctx while being held. A request that is refused or leaves before its
-// turn has its units refunded, for which Check waits for [RefundPatience] at most.
+// Check asks Limit about req, writes the headers, and holds an admitted request for as long
+// as its strategy asks. The caller answers a request that doesn't pass; see [Guard.Passes].
+//
+// Check denies a request at once that can't be held so long, because ctx or a timeout of
+// its [http.Server] ends before; see [traffik.Request.RefuseDelay]. The error is that of
+// [traffik.Limiter], or the cause of the end of ctx while the request was held. A request
+// that is refused or leaves before its turn is refunded; Check waits up to
+// [RefundPatience] for that.
+//
+// A nil req is a request of which nothing is known. A nil Guard or one without a Limit is an
+// error that wraps [traffik.ErrUsage].
 func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdict, error) {
 	switch {
 	case g == nil || g.Limit == nil:
@@ -42,36 +47,38 @@ func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdic
 	if !g.CountPreflight && req.IsPreflight() {
 		return traffik.Verdict{}, nil
 	}
-	before := req.Holder
+	outer := req.Holder
 	req.Holder = g
 	v, err := g.Limit.Admit(ctx, req)
-	req.Holder = before // what the handler draws it holds itself
+	req.Holder = outer // the handler holds what it draws
 	if err != nil {
-		return v, err
+		return v, g.fail(ctx, v, err)
 	}
-	v, turn := g.hold(ctx, req, v)
-	writeHeaders(req, g.Passes(v))
-	if turn > 0 && v.Allowed() {
-		err = wait(ctx, v, turn)
+	delay := min(v.Delay(), g.MaxHold)
+	if delay > 0 {
+		v, delay = g.refuse(ctx, req, v, delay)
 	}
-	return v, err
-}
-
-// writeHeaders leaves Retry-After to the application where a request passes: ours
-// belongs to a denial, which this may not become.
-func writeHeaders(req *traffik.Request, passes bool) {
-	if req.Writer == nil || !passes || req.Verdict().Allowed() {
+	if !g.Passes(v) {
 		req.WriteHeaders()
-		return
+		return v, nil
 	}
-	const name = "Retry-After"
-	h := req.Writer.Header()
-	own, set := h[name]
-	req.WriteHeaders()
-	if delete(h, name); set {
-		h[name] = own
+	req.WriteLimitHeaders()
+	if delay > 0 {
+		if err := hold(ctx, v, delay); err != nil {
+			return v, g.fail(ctx, v, err)
+		}
 	}
+	return v, nil
 }
 
-// Passes reports whether a request so judged goes on to its handler.
+// fail decides whether a request counts that never gets to its handler because of err.
+func (g *Guard) fail(ctx context.Context, v traffik.Verdict, err error) error {
+	if ctx != nil {
+		response := g.Response(ctx, v)
+		response.End(Ending{})
+	}
+	return err
+}
+
+// Passes reports whether a request with the verdict v goes on to its handler.
 func (g *Guard) Passes(v traffik.Verdict) bool { return g.PassOn || v.Allowed() }

@@ -1,6 +1,7 @@
 package httptraffik
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"math"
@@ -10,28 +11,27 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// DefaultMaxHold bounds how long a request is held for a queueing strategy.
+// DefaultMaxHold is the longest time that a request is held for a queueing strategy, unless
+// [MaxHold] says otherwise.
 const DefaultMaxHold = 30 * time.Second
 
-// hold makes an admitted request wait for its turn. What can't wait that long is denied
-// instead, at once, and so is what ends while it waits, by the error: either way its units
-// are refunded as far as that is possible.
-func (g *Guard) hold(ctx context.Context, req *traffik.Request, v traffik.Verdict) (traffik.Verdict, time.Duration) {
-	turn := min(v.Delay(), g.MaxHold)
-	if turn <= 0 || !v.Allowed() || ctx.Err() != nil {
-		return v, turn // an ended context ends the wait at once
-	}
-	if longest := longestHold(ctx, untilDeadline(ctx)); turn > longest {
-		giveBack(ctx, v)
+// refuse denies a request that can't be held for its delay, and refunds it. It returns how
+// long to hold the request.
+func (g *Guard) refuse(ctx context.Context, req *traffik.Request, v traffik.Verdict, delay time.Duration) (traffik.Verdict, time.Duration) {
+	switch longest := longestHold(ctx, untilDeadline(ctx)); {
+	case !v.Allowed():
+		return v, 0
+	case delay > longest && ctx.Err() == nil: // an ended context ends the hold at once
+		refund(ctx, v)
 		return req.RefuseDelay(v, max(longest, 0)), 0
 	}
-	return v, turn
+	return v, delay
 }
 
-// MaxDelay implements [traffik.Holder] for requests that [Guard.Check] judges: how long
-// they can be held and still be answered, any time if MaxHold ends the hold before that
-// or the Guard is nil. A tenth of the time left until a deadline is reserved for the store: a
-// draw that comes back too late has taken a place that another request could have used.
+// MaxDelay implements [traffik.Holder] for requests that [Guard.Check] checks: how long they
+// can be held and still be answered. It is without a bound if MaxHold ends the hold before
+// that or the Guard is nil. A tenth of the time until a deadline is reserved for the store:
+// a draw that comes back too late has taken a turn that another request could have used.
 func (g *Guard) MaxDelay(ctx context.Context) time.Duration {
 	if g == nil {
 		return math.MaxInt64
@@ -43,8 +43,8 @@ func (g *Guard) MaxDelay(ctx context.Context) time.Duration {
 	return math.MaxInt64
 }
 
-// wait holds the request of ctx for d. The error is the cause of ctx's end.
-func wait(ctx context.Context, v traffik.Verdict, d time.Duration) error {
+// hold makes the request of ctx wait for d. The error is the cause of the end of ctx.
+func hold(ctx context.Context, v traffik.Verdict, d time.Duration) error {
 	if e := exchangeFrom(ctx); e != nil && e.handed != nil {
 		e.held += d
 		if readsAhead(e.handed) {
@@ -57,17 +57,17 @@ func wait(ctx context.Context, v traffik.Verdict, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		giveBack(ctx, v)
+		refund(ctx, v)
 		return context.Cause(ctx)
 	}
 }
 
-// giveBack returns what a request took that never started.
-func giveBack(ctx context.Context, v traffik.Verdict) {
-	_ = v.RefundWithin(ctx, RefundPatience) // what fails stays charged: there is nobody to tell
+// refund refunds a request that never started.
+func refund(ctx context.Context, v traffik.Verdict) {
+	_ = v.RefundWithin(ctx, RefundPatience) // what fails stays charged: nobody is left to see the error
 }
 
-// untilDeadline is how long ctx lasts.
+// untilDeadline returns how long ctx lasts.
 func untilDeadline(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -76,12 +76,11 @@ func untilDeadline(ctx context.Context) time.Duration {
 	return time.Until(deadline) - 1 //nolint:forbidigo // a context's deadline is a time of day; at it, it is too late
 }
 
-// longestHold is how long the request of ctx can wait and still be answered: for longest,
-// because of its deadline, and within the timeouts of its server, which end the connection
-// without a word once they have passed. They count from when the server has read the head of the
-// request, which is not known here; a tenth of them is kept for what came before the
-// limit, its store included, and for the handler. What uses further out have held the
-// request for is taken off.
+// longestHold returns how long the request of ctx can be held and still be answered: until
+// its deadline, and within the timeouts of its server, which cut the connection without a
+// word. These run since the server read the head of the request, a moment that is not known
+// here. So a tenth of them is kept for what came before the limit and for the handler, and
+// the time that outer uses have held the request for is subtracted.
 func longestHold(ctx context.Context, longest time.Duration) time.Duration {
 	server, _ := ctx.Value(http.ServerContextKey).(*http.Server)
 	if server == nil {
@@ -94,61 +93,51 @@ func longestHold(ctx context.Context, longest time.Duration) time.Duration {
 	if server.WriteTimeout > 0 {
 		longest = min(longest, server.WriteTimeout-server.WriteTimeout/10-held)
 	}
-	if server.ReadTimeout > 0 && bodyWaits { // the handler reads it after that
+	if server.ReadTimeout > 0 && bodyWaits { // the handler reads it after the hold
 		longest = min(longest, server.ReadTimeout-server.ReadTimeout/10-held)
 	}
 	return longest
 }
 
-// maxReadAhead is the longest body that is read while its request is held: as much as a
-// form or a small JSON document has, a few of the connection's own buffers.
+// maxReadAhead is the longest body that is read while its request is held: that of a form
+// or a small JSON document.
 const maxReadAhead = 16 << 10
 
-// readsAhead reports whether the body of r is read while it is held. Net/http notices a
-// client that is gone only once the body has been read (golang/go#23262); over HTTP/2 it
-// does so anyway. A client that expects 100 Continue sends its body when it is asked for
-// it, which is the handler's business.
+// readsAhead reports whether the body of r is read while r is held. Over HTTP/1, net/http
+// notices that a client left only once the body was read (golang/go#23262). A client that
+// expects 100 Continue sends its body when the handler asks for it.
 func readsAhead(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.Body != nil && r.ContentLength > 0 && r.ContentLength <= maxReadAhead && r.Header.Get("Expect") == ""
 }
 
-// ahead is a body whose beginning is read by a goroutine, which ends with the body or
-// the connection.
+// ahead is a body that a goroutine reads, which ends with the body or the connection.
 type ahead struct {
 	io.ReadCloser
-	done chan struct{} // closed once the rest is set
-	text []byte
-	err  error
-	// panicked is what reading panicked with, for who reads.
-	panicked any
+	done     chan struct{} // closed when the rest is set
+	text     bytes.Buffer
+	err      error
+	panicked any // what reading panicked with
 }
 
 func readAhead(r *http.Request) *ahead {
 	a := &ahead{ReadCloser: r.Body, done: make(chan struct{})}
-	go a.fill(int(r.ContentLength))
+	a.text.Grow(int(r.ContentLength) + bytes.MinRead)
+	go a.fill(r.ContentLength)
 	return a
 }
 
-func (a *ahead) fill(length int) {
+func (a *ahead) fill(length int64) {
 	defer close(a.done)
 	defer func() { a.panicked = recover() }()
-	text, n := make([]byte, length), 0
-	for n < length && a.err == nil {
-		var more int
-		more, a.err = a.ReadCloser.Read(text[n:])
-		n += more
-		a.text = text[:n]
-	}
+	_, a.err = a.text.ReadFrom(io.LimitReader(a.ReadCloser, length))
 }
 
-// Read implements io.Reader. It waits for what is read ahead.
+// Read implements io.Reader. It waits for the goroutine.
 func (a *ahead) Read(p []byte) (int, error) {
 	<-a.done
 	switch {
-	case len(a.text) > 0:
-		n := copy(p, a.text)
-		a.text = a.text[n:]
-		return n, nil
+	case a.text.Len() > 0:
+		return a.text.Read(p)
 	case a.panicked != nil:
 		panic(a.panicked)
 	case a.err != nil:

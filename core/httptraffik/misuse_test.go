@@ -26,15 +26,16 @@ func TestNilAndZeroValues(t *testing.T) {
 		"New of a zero Throttle":   func() { httptraffik.New(new(traffik.Throttle)) },
 		"New of a zero Gate":       func() { httptraffik.New(new(traffik.Gate)) },
 		"a nil handler":            func() { httptraffik.New(limit)(nil) },
-		"Begin of no request":      func() { httptraffik.Begin(w, nil) },
-		"Native before Begin":      func() { new(httptraffik.Exchange).Native() },
+		"New of a nil option":      func() { httptraffik.New(limit, nil) },
+		"New of a nil option too":  func() { httptraffik.New(limit, httptraffik.PassOn(), nil) },
+		"Begin of no request":      func() { new(httptraffik.Exchange).Begin(w, nil) },
 		"NewRequest(nil)":          func() { httptraffik.NewRequest(w, nil) },
 		"Detach(nil)":              func() { httptraffik.Detach(nil) },
 		"Deny of no request":       func() { httptraffik.Deny(w, nil) },
 		"VerdictFrom(nil)":         func() { httptraffik.VerdictFrom(none) },
 		"RequestFrom(nil)":         func() { httptraffik.RequestFrom(none) },
-		"Settle without a Guard":   func() { (*httptraffik.Guard)(nil).Settle(r.Context(), traffik.Verdict{}, httptraffik.Ending{}) },
-		"Settle without a context": func() { new(httptraffik.Guard).Settle(none, traffik.Verdict{}, httptraffik.Ending{}) },
+		"Response without a Guard": func() { (*httptraffik.Guard)(nil).Response(r.Context(), traffik.Verdict{}) },
+		"Response of no context":   func() { new(httptraffik.Guard).Response(none, traffik.Verdict{}) },
 	} {
 		func() {
 			defer func() {
@@ -65,4 +66,5 @@ func TestNilAndZeroValues(t *testing.T) {
 		t.Errorf("a nil Request, of which nothing is known: %v", err)
 	}
 	new(httptraffik.Exchange).End()
+	new(httptraffik.Recorder).End(httptraffik.Ending{})
 }

@@ -38,7 +38,7 @@ func serve(handler http.Handler) *httptest.ResponseRecorder {
 // where middleware copies it and rewrites its URL or its address.
 func TestNestedUseIsChargedOnce(t *testing.T) {
 	t.Parallel()
-	limit := httptraffik.New(newLimit(t, "5/d"), nil)
+	limit := httptraffik.New(newLimit(t, "5/d"))
 	handler := limit(http.StripPrefix("/api", limit(http.MaxBytesHandler(rewritten(limit(http.NotFoundHandler())), 1))))
 	if got := serve(handler).Header().Get("X-RateLimit-Remaining"); got != "4" {
 		t.Errorf("%s remaining after one request, want 4", got)

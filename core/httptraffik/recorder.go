@@ -6,183 +6,144 @@ import (
 	"io"
 	"net"
 	"net/http"
-
-	traffik "github.com/traffik-go/traffik/core"
 )
 
-// recorder stands between a handler and the writer beneath. It leaves one value of
-// each header of the limits before a response is sent, and notes the status for
-// [CountOnly]. Handlers ask a writer for its further abilities by type assertion, so
-// what [serverHTTP1.writer] returns has those of the writer beneath, no fewer and no more.
+// Recorder stands between a handler and the writer of net/http. Before a response is sent
+// it leaves one value of each header of the limits, and for [CountOnly] it notes the
+// status. Adapters embed it; its zero value is ready for [Recorder.Begin].
+type Recorder struct{ out http1Writer }
+
+// Begin returns the writer to hand down the chain in place of w, which is w itself if there
+// is nothing to look after.
+//
+// Handlers and frameworks find out by type assertion what a writer can do. So there are
+// four forms of it, all in the memory of the Recorder: that of net/http's writer for HTTP/1
+// has Flush and Hijack, that for HTTP/2 has Flush and Push, and other writers get Flush
+// alone or none of these. A form flushes and hijacks if http.ResponseController can do so
+// with w. Every form has ReadFrom, WriteString, CloseNotify and Unwrap. What w has no form
+// for is given up: see [New].
+func (r *Recorder) Begin(res Response, w http.ResponseWriter) http.ResponseWriter {
+	if !res.Touches() {
+		return w
+	}
+	r.out.recorder = recorder{ResponseWriter: w, response: res}
+	flushes, hijacks := finds(w)
+	_, pushes := w.(http.Pusher)
+	switch {
+	case hijacks:
+		return &r.out
+	case flushes && pushes:
+		return (*http2Writer)(&r.out)
+	case flushes:
+		return &r.out.flushWriter
+	}
+	return &r.out.recorder
+}
+
+// finds reports what http.ResponseController can do with w.
+func finds(w http.ResponseWriter) (flushes, hijacks bool) {
+	for {
+		if _, ok := w.(http.Flusher); ok {
+			flushes = true
+		} else if _, ok := w.(interface{ FlushError() error }); ok {
+			flushes = true
+		}
+		if _, ok := w.(http.Hijacker); ok {
+			return flushes, true
+		}
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return flushes, false
+		}
+		w = outer.Unwrap()
+	}
+}
+
+// End ends the response after its handler returned or panicked. What the Recorder saw
+// being sent goes before the Status and Written of e.
+func (r *Recorder) End(e Ending) {
+	out := &r.out.recorder
+	if out.ResponseWriter == nil {
+		return
+	}
+	out.prepare(http.StatusOK) // if nothing was sent, the server is about to
+	if out.status != 0 {
+		e.Status, e.Written = out.status, true
+	}
+	out.response.End(e)
+}
+
+// Status returns the status that was sent, 0 if none was.
+func (r *Recorder) Status() int { return r.out.status }
+
+// CloseAfter413 makes 413 the last response of the connection. That is what
+// http.MaxBytesReader asks net/http's own writer for, by a method that no other type can
+// have.
+func (r *Recorder) CloseAfter413() { r.out.closes = true }
+
+// recorder is the form for writers that can neither flush nor hijack.
 type recorder struct {
 	http.ResponseWriter
-	status int             // 0 until one is sent
-	sent   *Watch          // is told of what leaves before the handler returns; nil if nobody wants to know
-	told   traffik.Verdict // whose headers were set
-	// closes makes 413 the last response of a connection. http.MaxBytesReader asks
-	// net/http's own writer for that, by a method that no wrapper can have.
-	closes bool
-	// touched tells that the header was asked for since ours were set: nobody else can
-	// have added to it.
-	touched bool
+	response Response
+	status   int  // 0 until one is sent
+	closes   bool // see CloseAfter413
+	touched  bool // the header was asked for, so somebody may have added to it
 }
 
-// Unwrap serves http.ResponseController. What a writer has no method for it may
-// find further beneath, past the recorder.
-func (r *recorder) Unwrap() http.ResponseWriter {
-	switch r.ResponseWriter.(type) {
-	case unwrapper, errorFlusher:
-		return &unwrapped{r, flusher{r}}
-	}
-	return r.ResponseWriter
-}
+// Unwrap serves http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-type (
-	unwrapper    interface{ Unwrap() http.ResponseWriter }
-	errorFlusher interface{ FlushError() error }
-)
-
-// unwrapped stands between a recorder and a writer that flushes by another method
-// than Flush or leads to others, for what these can do.
-type unwrapped struct {
-	*recorder
-	flusher
-}
-
-// Unwrap goes on to the writer itself.
-func (u *unwrapped) Unwrap() http.ResponseWriter { return u.ResponseWriter }
-
-// Hijack implements http.Hijacker.
-func (u *unwrapped) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return u.hijacked(http.NewResponseController(u.ResponseWriter).Hijack())
-}
-
-// Header implements http.ResponseWriter. Who has taken the connection over may send
-// the header by himself, as a reverse proxy does.
+// Header implements http.ResponseWriter. A handler that has taken the connection over may
+// send the header itself, as a reverse proxy does.
 func (r *recorder) Header() http.Header {
 	r.touched = true
 	h := r.ResponseWriter.Header()
 	if r.status == http.StatusSwitchingProtocols {
-		r.told.ReconcileHeaders(h, r.status)
+		r.response.Reconcile(h, r.status)
 	}
 	return h
 }
 
-// WriteHeader implements http.ResponseWriter. Of the informational statuses only
-// 101 is an answer (RFC 9110, section 15.2).
+// WriteHeader implements http.ResponseWriter. Of the informational statuses only 101 is an
+// answer (RFC 9110, section 15.2).
 func (r *recorder) WriteHeader(status int) {
 	r.prepare(status)
-	r.ResponseWriter.WriteHeader(status) // panics for what is no status
-	if status >= 200 || status == http.StatusSwitchingProtocols {
+	r.ResponseWriter.WriteHeader(status) // panics if there is no such status
+	if status >= http.StatusOK || status == http.StatusSwitchingProtocols {
 		r.note(status)
 	}
 }
 
 // Write implements http.ResponseWriter.
 func (r *recorder) Write(p []byte) (int, error) {
-	r.begin()
+	r.prepare(http.StatusOK)
+	r.note(http.StatusOK)
 	return r.ResponseWriter.Write(p)
 }
 
 // WriteString implements io.StringWriter.
 func (r *recorder) WriteString(s string) (int, error) {
-	r.begin()
+	r.prepare(http.StatusOK)
+	r.note(http.StatusOK)
 	return io.WriteString(r.ResponseWriter, s)
 }
 
-// begin is what goes before a body without a status.
-func (r *recorder) begin() {
-	r.prepare(http.StatusOK)
-	r.note(http.StatusOK)
-}
-
-// prepare makes the header ready to be sent, if that is still to come.
-func (r *recorder) prepare(status int) {
-	if r.status != 0 {
-		return
-	}
-	if r.touched {
-		r.told.ReconcileHeaders(r.ResponseWriter.Header(), status)
-	}
-	if r.closes && status == http.StatusRequestEntityTooLarge {
-		r.ResponseWriter.Header().Set("Connection", "close")
-	}
-}
-
-// finish is for a handler that returned without a response: the server sends one.
-func (r *recorder) finish() {
-	if r.ResponseWriter != nil {
-		r.prepare(http.StatusOK)
-	}
-}
-
-// note keeps the first status, as net/http does.
-func (r *recorder) note(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-}
-
-// leave tells that the response is on its way.
-func (r *recorder) leave() {
-	if r.sent != nil {
-		r.sent.Sent(r.status)
-	}
-}
-
-// hijacked notes that the connection was taken over, unless that failed.
-func (r *recorder) hijacked(conn net.Conn, rw *bufio.ReadWriter, err error) (net.Conn, *bufio.ReadWriter, error) {
-	if err == nil {
-		r.note(http.StatusSwitchingProtocols)
-		r.leave()
-	}
-	return conn, rw, err
-}
-
-// The abilities, each with what it means for the status.
-type (
-	flusher  struct{ r *recorder }
-	hijacker struct{ r *recorder }
-	reader   struct{ r *recorder }
-)
-
-// Flush implements http.Flusher.
-func (f flusher) Flush() { _ = f.FlushError() }
-
-// FlushError is what http.ResponseController asks for first.
-func (f flusher) FlushError() error {
-	f.r.prepare(http.StatusOK)
-	err := http.NewResponseController(f.r.ResponseWriter).Flush()
-	if !errors.Is(err, http.ErrNotSupported) {
-		f.r.note(http.StatusOK)
-		f.r.leave()
-	}
-	return err
-}
-
-// Hijack implements http.Hijacker.
-func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return h.r.hijacked(h.r.ResponseWriter.(http.Hijacker).Hijack()) //nolint:errcheck // checked before a hijacker is made
-}
-
-// sniffLen is how much net/http copies to find the content type, before it sends the
-// head and hands a source to the connection.
+// sniffLen is how much net/http copies to find the content type, before it sends the head
+// and hands a source to the connection.
 const sniffLen = 512
 
-// ReadFrom implements io.ReaderFrom. A source that is empty or fails at once sends
-// no head, so that the status is still open: only a first byte tells. What is behind
-// the first bytes the writer reads by itself, which a connection does faster from some
-// sources.
-func (f reader) ReadFrom(src io.Reader) (n int64, err error) {
-	f.r.prepare(http.StatusOK)
-	dst := f.r.ResponseWriter.(io.ReaderFrom) //nolint:errcheck // checked before a reader is made
-	if f.r.status == 0 && f.r.sent != nil {
-		n, err = dst.ReadFrom(io.LimitReader(noticed{src, f.r}, sniffLen))
+// ReadFrom implements io.ReaderFrom, so that net/http sends files without copying them. A
+// source that is empty or fails at once sends no head and leaves the status open, so the
+// first bytes are watched under [CountOnly].
+func (r *recorder) ReadFrom(src io.Reader) (n int64, err error) {
+	r.prepare(http.StatusOK)
+	if r.status == 0 && !r.response.done {
+		n, err = io.Copy(r.ResponseWriter, io.LimitReader(noticed{src, r}, sniffLen))
 		if err != nil || n < sniffLen {
 			return n, err
 		}
 	}
-	rest, err := dst.ReadFrom(src)
+	rest, err := io.Copy(r.ResponseWriter, src)
 	return n + rest, err
 }
 
@@ -198,4 +159,72 @@ func (s noticed) Read(p []byte) (n int, err error) {
 		s.r.note(http.StatusOK)
 	}
 	return n, err
+}
+
+// CloseNotify implements http.CloseNotifier, which is deprecated but taken for granted by
+// frameworks such as gin. It never reports if the writer beneath has no such method.
+func (r *recorder) CloseNotify() <-chan bool {
+	if w, ok := r.ResponseWriter.(interface{ CloseNotify() <-chan bool }); ok {
+		return w.CloseNotify()
+	}
+	return nil
+}
+
+// prepare makes the header ready to be sent, if that is still to come.
+func (r *recorder) prepare(status int) {
+	if r.status != 0 {
+		return
+	}
+	if r.touched {
+		r.response.Reconcile(r.ResponseWriter.Header(), status)
+	}
+	if r.closes && status == http.StatusRequestEntityTooLarge {
+		r.ResponseWriter.Header().Set("Connection", "close")
+	}
+}
+
+// note keeps the first status, as net/http does.
+func (r *recorder) note(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+}
+
+// flushWriter is the form for writers that can flush.
+type flushWriter struct{ recorder }
+
+// Flush implements http.Flusher.
+func (w *flushWriter) Flush() { _ = w.FlushError() }
+
+// FlushError serves http.ResponseController.
+func (w *flushWriter) FlushError() error {
+	w.prepare(http.StatusOK)
+	err := http.NewResponseController(w.ResponseWriter).Flush()
+	if !errors.Is(err, http.ErrNotSupported) {
+		w.note(http.StatusOK)
+		w.response.Sent(w.status)
+	}
+	return err
+}
+
+// http1Writer is the form for writers that can hijack. If such a writer can't flush,
+// Flush does nothing.
+type http1Writer struct{ flushWriter }
+
+// Hijack implements http.Hijacker.
+func (w *http1Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.note(http.StatusSwitchingProtocols)
+		w.response.Sent(w.status)
+	}
+	return conn, rw, err
+}
+
+// http2Writer is the form for writers that can flush and push.
+type http2Writer struct{ flushWriter }
+
+// Push implements http.Pusher.
+func (w *http2Writer) Push(target string, opts *http.PushOptions) error {
+	return w.ResponseWriter.(http.Pusher).Push(target, opts) //nolint:errcheck // Begin has looked
 }

@@ -93,7 +93,7 @@ var messages = []behaviour{
 func get(s *site) { s.visit(http.MethodGet, nil) }
 
 // serveWriter notes what the writer is and can do, at every depth.
-func serveWriter(s *site, w http.ResponseWriter, _ *http.Request) {
+func serveWriter(s *site, w http.ResponseWriter, r *http.Request) {
 	// Wrappers may stand in between, as long as they have what is beneath.
 	for _, w := range []http.ResponseWriter{w, beneath(w)} {
 		note := func(name string, has bool) { s.note("handler", "%s %t", name, has) }
@@ -105,16 +105,17 @@ func serveWriter(s *site, w http.ResponseWriter, _ *http.Request) {
 		note("Hijack", ok)
 		_, ok = w.(http.Pusher)
 		note("Push", ok)
-		_, ok = w.(io.ReaderFrom)
-		note("ReadFrom", ok)
+		if r.ProtoMajor == 1 { // else a wrapper may have it in addition
+			_, ok = w.(io.ReaderFrom)
+			note("ReadFrom", ok)
+		}
 		_, ok = w.(io.StringWriter)
 		note("WriteString", ok)
 		_, ok = w.(interface{ CloseNotify() <-chan bool })
 		note("CloseNotify", ok)
-		_, ok = w.(interface{ SetReadDeadline(time.Time) error })
-		note("SetReadDeadline", ok)
-		_, ok = w.(interface{ EnableFullDuplex() error })
-		note("EnableFullDuplex", ok)
+		control := http.NewResponseController(w)
+		note("SetReadDeadline", control.SetReadDeadline(time.Time{}) == nil)
+		note("EnableFullDuplex", control.EnableFullDuplex() == nil)
 	}
 	s.note("handler", "%T", beneath(w))
 }
