@@ -7,7 +7,7 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Clock is a clock set by hand. The zero Clock stands at 1970; it is safe for
+// Clock is a clock that tests set by hand. The zero Clock stands at 1970. It is safe for
 // concurrent use.
 type Clock struct {
 	now atomic.Int64
@@ -26,6 +26,6 @@ func (c *Clock) Now() traffik.Instant { return traffik.Instant(c.now.Load()) }
 // Set moves the clock to i, forwards or backwards.
 func (c *Clock) Set(i traffik.Instant) { c.now.Store(int64(i)) }
 
-// Advance moves the clock by d, in whole microseconds, negative ones backwards.
-// It stops at 1970.
+// Advance moves the clock by d in whole microseconds, backwards if d is negative. It stops
+// at 1970.
 func (c *Clock) Advance(d time.Duration) { c.Set(c.Now().Add(d)) }

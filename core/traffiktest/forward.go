@@ -9,36 +9,47 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// readStates forwards to backend if it is a [traffik.StateReader].
-func readStates(ctx context.Context, backend traffik.Backend, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
-	reader, ok := backend.(traffik.StateReader)
-	if !ok {
-		return dst, 0, fmt.Errorf("traffiktest: reading states of %T: %w", backend, errors.ErrUnsupported)
+// forward is a backend with all optional powers, which it forwards to the wrapped backend.
+type forward struct{ traffik.Backend }
+
+// newForward panics if backend is nil.
+func newForward(function string, backend traffik.Backend) forward {
+	if backend == nil {
+		panic("traffiktest: " + function + "(nil); give a backend")
 	}
-	return reader.ReadStates(ctx, keys, dst)
+	return forward{backend}
 }
 
-// resetNamespace forwards to backend if it is a [traffik.NamespaceResetter].
-func resetNamespace(ctx context.Context, backend traffik.Backend) error {
-	resetter, ok := backend.(traffik.NamespaceResetter)
-	if !ok {
-		return fmt.Errorf("traffiktest: resetting the namespace of %T: %w", backend, errors.ErrUnsupported)
+// ReadStates implements [traffik.StateReader]; the error wraps [errors.ErrUnsupported] if the
+// wrapped backend lacks that power.
+func (f forward) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
+	if reader, ok := f.Backend.(traffik.StateReader); ok {
+		return reader.ReadStates(ctx, keys, dst)
 	}
-	return resetter.ResetNamespace(ctx)
+	return dst, 0, fmt.Errorf("traffiktest: reading states of %T: %w", f.Backend, errors.ErrUnsupported)
 }
 
-// maxStateBytes is the bound of backend, none if it is no [traffik.StateBounder].
-func maxStateBytes(backend traffik.Backend) int {
-	if bounder, ok := backend.(traffik.StateBounder); ok {
+// ResetNamespace implements [traffik.NamespaceResetter]; the error wraps
+// [errors.ErrUnsupported] if the wrapped backend lacks that power.
+func (f forward) ResetNamespace(ctx context.Context) error {
+	if resetter, ok := f.Backend.(traffik.NamespaceResetter); ok {
+		return resetter.ResetNamespace(ctx)
+	}
+	return fmt.Errorf("traffiktest: resetting the namespace of %T: %w", f.Backend, errors.ErrUnsupported)
+}
+
+// MaxStateBytes implements [traffik.StateBounder]: the bound of the wrapped backend, or none.
+func (f forward) MaxStateBytes() int {
+	if bounder, ok := f.Backend.(traffik.StateBounder); ok {
 		return bounder.MaxStateBytes()
 	}
 	return math.MaxInt
 }
 
-// errorPolicy is that of backend, the default if it is no
-// [traffik.PolicySetter].
-func errorPolicy(backend traffik.Backend, err error) traffik.ErrorPolicy {
-	if setter, ok := backend.(traffik.PolicySetter); ok {
+// ErrorPolicy implements [traffik.PolicySetter]: the policy of the wrapped backend, or the
+// default.
+func (f forward) ErrorPolicy(err error) traffik.ErrorPolicy {
+	if setter, ok := f.Backend.(traffik.PolicySetter); ok {
 		return setter.ErrorPolicy(err)
 	}
 	return traffik.DefaultPolicy
