@@ -1,6 +1,7 @@
 package traffikws
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -53,17 +54,14 @@ type closeState struct {
 type causes struct {
 	ended        error     // *DeniedError or *TooBigError: the wrapper ended it
 	failed       error     // of the first read that failed
-	left         bool      // the application closes it
+	left         error     // errLeft: the application closes it
 	peerClosedAt time.Time // when a read found the peer's close frame, unless the frame is an answer
 }
 
 func newCloseState(c *config) *closeState {
-	s := &closeState{
-		closer: c.closer, finish: c.finish, tracks: c.mode.hold > 0,
-		over: make(chan struct{}), lost: make(chan struct{}), told: make(chan struct{}),
-	}
-	s.tell = sync.OnceFunc(func() { close(s.told) })
-	return s
+	over, lost, told := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	tell := sync.OnceFunc(func() { close(told) })
+	return &closeState{closer: c.closer, finish: c.finish, tracks: c.mode.hold > 0, over: over, lost: lost, told: told, tell: tell}
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -82,7 +80,7 @@ func (s *closeState) note(set func(c *causes)) {
 	if !isClosed(s.over) {
 		close(s.over)
 	}
-	lost := s.ended != nil || s.tracks && (s.left || s.failed != nil && s.peerClosedAt.IsZero())
+	lost := s.ended != nil || s.tracks && (s.left != nil || s.failed != nil && s.peerClosedAt.IsZero())
 	if lost && !isClosed(s.lost) {
 		close(s.lost)
 	}
@@ -122,7 +120,7 @@ func (s *closeState) fail(err error) {
 			return
 		}
 		c.failed = err
-		if s.tracks && !c.left && closedByPeer(err) {
+		if s.tracks && c.left == nil && closedByPeer(err) {
 			c.peerClosedAt = now()
 		}
 	})
@@ -135,7 +133,7 @@ func (s *closeState) fail(err error) {
 // leave notes that the application closes the connection. Call it before the close frame is sent:
 // the peer's answer looks like a close by the peer.
 func (s *closeState) leave() {
-	s.note(func(c *causes) { c.left, c.peerClosedAt = true, time.Time{} })
+	s.note(func(c *causes) { c.left, c.peerClosedAt = errLeft, time.Time{} })
 }
 
 // known returns the causes so far.
@@ -160,16 +158,8 @@ func (s *closeState) denied() error {
 
 // why returns what ended the connection, nil if it lives.
 func (s *closeState) why() error {
-	if err := s.denied(); err != nil {
-		return err
-	}
-	switch c := s.known(); {
-	case c.failed != nil:
-		return c.failed
-	case c.left:
-		return errLeft
-	}
-	return nil
+	c := s.known()
+	return cmp.Or(s.denied(), c.failed, c.left)
 }
 
 // explain returns why the wrapper has ended the connection, in place of an error that may be a
@@ -178,18 +168,20 @@ func (s *closeState) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	if denied := s.denied(); denied != nil {
-		return denied
-	}
-	return err
+	return cmp.Or(s.denied(), err)
 }
 
 // closedByPeer reports whether err, or an error that it wraps, says that the peer has sent a close
-// frame, and so has said all it had to say.
+// frame, and so has said all it had to say. Both libraries keep the status of the frame in a field
+// Code of their error.
 func closedByPeer(err error) bool {
-	code := codeOf(err)
-	if code >= 1000 && code < 5000 {
-		return code != abnormalClosure && code != failedTLS
+	if v := reflect.Indirect(reflect.ValueOf(err)); v.Kind() == reflect.Struct {
+		if field, ok := v.Type().FieldByName("Code"); ok {
+			code, err := v.FieldByIndexErr(field.Index) // an embedded pointer may be nil
+			if err == nil && code.CanInt() && code.Int() >= 1000 && code.Int() < 5000 {
+				return code.Int() != abnormalClosure && code.Int() != failedTLS
+			}
+		}
 	}
 	switch err := err.(type) { //nolint:errorlint // walks the tree itself: each library has its error type
 	case interface{ Unwrap() error }:
@@ -198,30 +190,6 @@ func closedByPeer(err error) bool {
 		return slices.ContainsFunc(err.Unwrap(), closedByPeer)
 	}
 	return false
-}
-
-// codeOf returns the field Code of err, in which both libraries keep the status of a close frame,
-// and 0 if err has none.
-func codeOf(err error) int64 {
-	v := reflect.Indirect(reflect.ValueOf(err))
-	if v.Kind() != reflect.Struct {
-		return 0
-	}
-	name, ok := v.Type().FieldByName("Code")
-	if !ok {
-		return 0
-	}
-	field, err := v.FieldByIndexErr(name.Index) // an embedded pointer may be nil
-	if err != nil || !field.CanInt() {
-		return 0
-	}
-	return field.Int()
-}
-
-// isNoConn reports whether conn is nil, or the nil pointer of a handshake that failed.
-func isNoConn(conn any) bool {
-	v := reflect.ValueOf(conn)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // cannotClose reports whether conn is a wrapper around a connection that can't be closed: a wrapper

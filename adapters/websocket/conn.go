@@ -38,11 +38,12 @@ type limits struct {
 func newLimits(from *traffik.Request, c *config, open openFunc, skips bool) *limits {
 	sender, closing := newSender(from), newCloseState(c)
 	reader := &messageReader{open: open, skips: skips, max: c.maxBytes, closing: closing}
-	in := &inbound{reader: reader, notify: c.notify}
+	in := &inbound{read: reader.read, notify: c.notify}
 	in.meter, in.mode, in.closing = newMeter(sender, c.limit, c.choose), c.mode, closing
 	closing.refund = in.refundKept
 	if c.mode.hold > 0 {
 		in.ahead = &readAhead{read: reader.read, closing: closing, came: make(chan struct{}, 1)}
+		in.read = in.ahead.next
 	}
 	l := &limits{closing: closing, in: in}
 	if !isNil(c.outLimit) {
@@ -69,7 +70,7 @@ func (l *limits) write(ctx context.Context, m Message, deadline time.Time, send 
 // from several goroutines, as coder/websocket does; else give [WithNotifier]. Wrap panics if conn,
 // from, limit or an option is nil, or if the mode closes and conn has no way to.
 func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, opts ...Option) *Conn[T] {
-	if isNoConn(conn) {
+	if isNil(conn) {
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")
 	}
 	c := newConfig(limit, func(ctx context.Context, notice []byte) error {

@@ -3,6 +3,7 @@ package traffikws
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,7 +155,8 @@ func (a *readAhead) next(ctx context.Context) (Message, error) {
 	for {
 		a.mu.Lock()
 		if len(a.queue) > 0 {
-			m := a.pop()
+			m := a.queue[0]
+			a.queue, a.bytes = slices.Delete(a.queue, 0, 1), a.bytes-len(m.Data)
 			a.mu.Unlock()
 			return m, nil
 		}
@@ -176,15 +178,4 @@ func (a *readAhead) next(ctx context.Context) (Message, error) {
 			return Message{}, context.Cause(ctx)
 		}
 	}
-}
-
-// pop needs the lock.
-func (a *readAhead) pop() Message {
-	m := a.queue[0]
-	a.bytes -= len(m.Data)
-	a.queue[0] = Message{} // lets go of the data
-	if a.queue = a.queue[1:]; len(a.queue) == 0 {
-		a.queue = nil
-	}
-	return m
 }

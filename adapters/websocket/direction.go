@@ -23,7 +23,7 @@ type direction struct {
 // next read takes it.
 type pending struct {
 	message  Message
-	gate     *traffik.Gate // what it is charged to, nil if it is free
+	limit    traffik.Limiter // what it is charged to, nil if it is free
 	verdict  traffik.Verdict
 	charged  bool          // admitted, and not refunded
 	wait     time.Duration // until it would be admitted, if it is denied
@@ -31,21 +31,18 @@ type pending struct {
 	until    time.Time     // the end of the latest hold, zero if there was none
 }
 
-// enter makes m pending. Its holds end at the deadline if that is not zero.
-func (d *direction) enter(m Message, deadline time.Time) *pending {
-	p := &pending{message: m, gate: d.meter.gateOf(m)}
+// enter makes m pending. Its holds end at the first of ends; a zero time is none.
+func (d *direction) enter(m Message, ends ...time.Time) *pending {
+	p := &pending{message: m, limit: d.meter.limitOf(m)}
 	if d.mode.hold > 0 {
-		p.deadline = earlier(now().Add(d.mode.hold), deadline)
+		p.deadline = now().Add(d.mode.hold)
+		for _, end := range ends {
+			if !end.IsZero() && end.Before(p.deadline) {
+				p.deadline = end
+			}
+		}
 	}
 	return p
-}
-
-// earlier returns the earlier of t and other; a zero other is no time.
-func earlier(t, other time.Time) time.Time {
-	if t.IsZero() || !other.IsZero() && other.Before(t) {
-		return other
-	}
-	return t
 }
 
 // admit charges a message, and under Delay waits until that succeeds. It reports whether the
@@ -60,7 +57,7 @@ func (d *direction) admit(ctx context.Context, p *pending) (bool, error) {
 		if p.charged {
 			return true, nil
 		}
-		v, err := d.meter.charge(ctx, p.message, p.gate)
+		v, err := d.meter.charge(ctx, p.message, p.limit)
 		if err != nil {
 			return false, err
 		}
@@ -98,7 +95,7 @@ func (d *direction) ends(v traffik.Verdict) bool {
 // denied at once.
 func (d *direction) send(ctx context.Context, m Message, deadline time.Time) (bool, error) {
 	end, _ := ctx.Deadline()
-	p := d.enter(m, earlier(end, deadline))
+	p := d.enter(m, end, deadline)
 	admitted, err := d.admit(ctx, p)
 	if errors.Is(err, errOver) {
 		err = d.closing.why()
@@ -106,20 +103,16 @@ func (d *direction) send(ctx context.Context, m Message, deadline time.Time) (bo
 	if denied := d.closing.denied(); denied != nil { // whatever the store says
 		err = denied
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		p.refund(ctx)
-		return false, err
-	case admitted:
-		return true, nil
-	case d.mode.silent:
-		return false, nil
 	}
-	denied := &DeniedError{Verdict: p.verdict}
-	if !d.ends(p.verdict) {
+	if err != nil || admitted || d.mode.silent {
+		return admitted && err == nil, err
+	}
+	denied := &DeniedError{Verdict: p.verdict, Closed: d.ends(p.verdict)}
+	if !denied.Closed {
 		return false, denied
 	}
-	denied.Closed = true
 	d.closing.end(denied, policyViolation, overLimitReason, false)
 	return false, d.closing.denied() // perhaps of another end
 }
@@ -128,12 +121,11 @@ func (d *direction) send(ctx context.Context, m Message, deadline time.Time) (bo
 // every library requires.
 type inbound struct {
 	direction
-	reader   *messageReader
+	read     func(ctx context.Context) (Message, error) // the next message, or the error of the connection
 	notify   func(ctx context.Context, notice []byte) error
 	notices  noticeLog
 	kept     atomic.Pointer[pending] // that no read works on; whoever swaps it out owns it
 	lastCall time.Time               // the end of delivery after the peer's close under Delay, zero before
-	drained  bool                    // read up to the peer's answer to the wrapper's close frame
 }
 
 // next returns the next message that is admitted.
@@ -159,7 +151,9 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 			p.refund(ctx)
 			continue
 		case err != nil && ctx.Err() != nil:
-			in.keep(p)
+			if in.kept.Store(p); isClosed(in.closing.lost) { // nobody else has refunded it
+				in.refundKept()
+			}
 			return p.message, err
 		case err != nil:
 			return p.message, err
@@ -181,14 +175,6 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 	}
 }
 
-// read returns the next message, or the error of the connection.
-func (in *inbound) read(ctx context.Context) (Message, error) {
-	if in.ahead != nil {
-		return in.ahead.next(ctx)
-	}
-	return in.reader.read(ctx)
-}
-
 // ended returns why nothing more is delivered, or not with ctx. Pending messages are lost with the
 // connection or when the application closes it. What came before a close of the peer is delivered
 // until the last call.
@@ -199,7 +185,12 @@ func (in *inbound) ended(ctx context.Context) error {
 		}
 		c := in.closing.known()
 		if c.ended != nil {
-			in.drain(ctx)
+			// Where the library leaves it to its user to wait for the peer's answer, read up to it: the
+			// system resets a connection that is closed with messages unread, and the peer might never
+			// see the close frame.
+			for in.closing.finish != nil && in.closing.known().failed == nil {
+				_, _ = in.read(context.WithoutCancel(ctx))
+			}
 			return in.closing.denied()
 		}
 		in.lastCall = time.Time{}
@@ -215,24 +206,6 @@ func (in *inbound) ended(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return nil // the library knows
-}
-
-// drain reads up to the peer's answer to the wrapper's close frame where the library leaves that to
-// its user: the system resets a connection that is closed with messages unread, and the peer might
-// never see the frame.
-func (in *inbound) drain(ctx context.Context) {
-	for !in.drained && in.closing.finish != nil {
-		_, err := in.read(context.WithoutCancel(ctx))
-		in.drained = err != nil
-	}
-}
-
-// keep leaves p to the next read, unless the connection ends meanwhile.
-func (in *inbound) keep(p *pending) {
-	in.kept.Store(p)
-	if isClosed(in.closing.lost) {
-		in.refundKept()
-	}
 }
 
 // refundKept drops the message that is left to the next read, and refunds it.

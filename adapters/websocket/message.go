@@ -2,11 +2,9 @@ package traffikws
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"math"
-	"sync"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
@@ -77,33 +75,20 @@ var byConnection = traffik.Identify("connection", func(r *traffik.Request) (stri
 
 // messageSource is the native context of the handshake together with a message.
 type messageSource struct {
-	traffik.Source // nil if there is none
-	message        Message
-	connection     func() string // the name of the connection
-}
-
-// Param implements [traffik.Source].
-func (s *messageSource) Param(name string) string {
-	if s.Source == nil {
-		return ""
-	}
-	return s.Source.Param(name)
-}
-
-// Value implements [traffik.Source].
-func (s *messageSource) Value(key any) any {
-	if s.Source == nil {
-		return nil
-	}
-	return s.Source.Value(key)
+	traffik.Source
+	message    Message
+	connection func() string // names the connection, differently from all others on a store
 }
 
 // Unwrap leads to a [traffik.Router].
 func (s *messageSource) Unwrap() traffik.Source { return s.Source }
 
-// newConnection returns a function that names a connection. The name is made at the first call and
-// is unique among all processes on a store.
-func newConnection() func() string { return sync.OnceValue(rand.Text) }
+// noSource is the context of a handshake that has none.
+type noSource struct{}
+
+func (noSource) Param(string) string { return "" }
+
+func (noSource) Value(any) any { return nil }
 
 // openFunc starts to read the next message from the connection. Its data comes from body, or is in
 // the message if body is nil.
@@ -111,16 +96,14 @@ type openFunc func(ctx context.Context) (m Message, body io.Reader, err error)
 
 // openSocket reads conn by Reader if it has that method, as coder/websocket does.
 func openSocket[T ~int](conn Socket[T]) openFunc {
-	streams, ok := conn.(interface {
+	streams, _ := conn.(interface {
 		Reader(ctx context.Context) (T, io.Reader, error)
 	})
-	if !ok {
-		return func(ctx context.Context) (Message, io.Reader, error) {
+	return func(ctx context.Context) (Message, io.Reader, error) {
+		if streams == nil {
 			kind, data, err := conn.Read(ctx)
 			return Message{Type: int(kind), Data: data}, nil, err
 		}
-	}
-	return func(ctx context.Context) (Message, io.Reader, error) {
 		kind, body, err := streams.Reader(ctx)
 		return Message{Type: int(kind)}, body, err
 	}
@@ -131,16 +114,14 @@ func openMessageSocket(conn MessageSocket) (open openFunc, skips bool) {
 	streams, ok := conn.(interface {
 		NextReader() (messageType int, r io.Reader, err error)
 	})
-	if !ok {
-		return func(context.Context) (Message, io.Reader, error) {
+	return func(context.Context) (Message, io.Reader, error) {
+		if !ok {
 			messageType, data, err := conn.ReadMessage()
 			return Message{Type: messageType, Data: data}, nil, err
-		}, false
-	}
-	return func(context.Context) (Message, io.Reader, error) {
+		}
 		messageType, body, err := streams.NextReader()
 		return Message{Type: messageType}, body, err
-	}, true
+	}, ok
 }
 
 // messageReader reads whole messages of at most max bytes. A compressed message grows while it is

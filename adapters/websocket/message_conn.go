@@ -49,18 +49,6 @@ func (l writeLock) lock() { l <- struct{}{} }
 
 func (l writeLock) unlock() { <-l }
 
-// lockWithin reports whether it got the lock in time.
-func (l writeLock) lockWithin(patience time.Duration) bool {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case l <- struct{}{}:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
 // writeDeadliner is a connection whose writes may have a deadline, as in gorilla/websocket.
 type writeDeadliner interface{ SetWriteDeadline(t time.Time) error }
 
@@ -74,7 +62,7 @@ type writeDeadliner interface{ SetWriteDeadline(t time.Time) error }
 // this call set what the connection has no lock for, such as the read limit and the compression of
 // gorilla/websocket.
 func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limiter, opts ...Option) *MessageConn {
-	if isNoConn(conn) {
+	if isNil(conn) {
 		panic("traffikws: WrapMessages of a nil connection; check the error of the handshake")
 	}
 	mc := &MessageConn{conn: conn, lock: make(writeLock, 1)}
@@ -171,7 +159,11 @@ func (c *MessageConn) SetWriteDeadline(t time.Time) error {
 // notify writes a notice, unless another write takes too long: the reader must get back to the
 // peer's pings.
 func (c *MessageConn) notify(notice []byte) error {
-	if !c.lock.lockWithin(noticePatience) {
+	timer := time.NewTimer(noticePatience)
+	defer timer.Stop()
+	select {
+	case c.lock <- struct{}{}:
+	case <-timer.C:
 		return errNotWritten
 	}
 	defer c.lock.unlock()

@@ -2,7 +2,9 @@ package traffikws
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
+	"reflect"
 	"sync"
 	"sync/atomic"
 
@@ -29,11 +31,8 @@ func From(r *http.Request) *traffik.Request {
 // wrappers are made of it. It is safe for concurrent use.
 type Meter struct {
 	sender *sender
-	choose func(Message) traffik.Limiter // nil if all messages are charged to gate
-
-	mu     sync.Mutex // of choose's answers
-	latest traffik.Limiter
-	gate   *traffik.Gate // of latest
+	limit  traffik.Limiter
+	choose func(Message) traffik.Limiter // instead of limit, unless it is nil
 }
 
 // NewMeter returns a meter that charges limit for each message of from. Identities of from are
@@ -55,11 +54,10 @@ func NewMeterFunc(from *traffik.Request, choose func(Message) traffik.Limiter) *
 }
 
 func newMeter(from *sender, limit traffik.Limiter, choose func(Message) traffik.Limiter) *Meter {
-	m := &Meter{sender: from, choose: choose}
 	if choose == nil {
-		m.gate = traffik.All(limit)
+		traffik.All(limit) // panics if it is nil or zero
 	}
-	return m
+	return &Meter{sender: from, limit: limit, choose: choose}
 }
 
 // Allow charges one message. A message over the limit is a Verdict and not an error. Errors are
@@ -73,50 +71,40 @@ func (m *Meter) Allow(ctx context.Context, message Message) (traffik.Verdict, er
 	case ctx == nil:
 		return traffik.Verdict{}, errNoContext
 	}
-	return m.charge(ctx, message, m.gateOf(message))
+	return m.charge(ctx, message, m.limitOf(message))
 }
 
-// gateOf returns what message is charged to, nil if it is free.
-func (m *Meter) gateOf(message Message) *traffik.Gate {
+// limitOf returns what message is charged to, nil if it is free.
+func (m *Meter) limitOf(message Message) traffik.Limiter {
 	switch {
 	case message.Type >= closeMessage:
 		return nil
 	case m.choose == nil:
-		return m.gate
+		return m.limit
 	}
 	limit := m.choose(message)
 	if isNil(limit) {
 		return nil
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if limit != m.latest {
-		m.latest, m.gate = limit, traffik.All(limit)
-	}
-	return m.gate
+	return limit
 }
 
-// isNil reports whether limit is nil or a nil pointer of one of the types of [traffik.Limiter].
-func isNil(limit traffik.Limiter) bool {
-	switch limit := limit.(type) {
-	case *traffik.Throttle:
-		return limit == nil
-	case *traffik.Gate:
-		return limit == nil
-	}
-	return limit == nil
+// isNil reports whether v is nil or a nil pointer, such as the connection of a handshake that failed.
+func isNil(v any) bool {
+	value := reflect.ValueOf(v)
+	return !value.IsValid() || value.Kind() == reflect.Pointer && value.IsNil()
 }
 
-// charge charges message to gate. Each message is a use of the request, so that none waits for the
+// charge charges message to limit. Each message is a use of the request, so that none waits for the
 // store call of another, and an identifier that had no answer is asked again.
-func (m *Meter) charge(ctx context.Context, message Message, gate *traffik.Gate) (traffik.Verdict, error) {
-	if gate == nil {
+func (m *Meter) charge(ctx context.Context, message Message, limit traffik.Limiter) (traffik.Verdict, error) {
+	if limit == nil {
 		return traffik.Verdict{}, nil
 	}
 	s := m.sender
 	r := s.known.Load().Detach()
 	r.Source = &messageSource{Source: s.source, message: message, connection: s.connection}
-	v, err := gate.For(r).Hit(ctx)
+	v, err := limit.Admit(ctx, r)
 	r.Source = s.source // lets go of the message
 	s.known.Store(r)
 	return v, err
@@ -124,7 +112,7 @@ func (m *Meter) charge(ctx context.Context, message Message, gate *traffik.Gate)
 
 // sender is whom the messages of a connection, in both directions, are charged to.
 type sender struct {
-	source     traffik.Source // of the handshake, nil if there is none
+	source     traffik.Source // of the handshake
 	connection func() string
 	known      atomic.Pointer[traffik.Request] // remembers the identities found so far; not changed once stored
 }
@@ -134,7 +122,10 @@ func newSender(from *traffik.Request) *sender {
 		panic("traffikws: the request of the handshake is nil; give From(r)")
 	}
 	known := from.Detach()
-	s := &sender{source: known.Source, connection: newConnection()}
+	s := &sender{source: known.Source, connection: sync.OnceValue(rand.Text)}
+	if s.source == nil {
+		s.source = noSource{}
+	}
 	s.known.Store(known)
 	return s
 }
