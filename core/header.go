@@ -161,8 +161,9 @@ func (r *Request) WriteLimitHeaders() {
 		wait = v.RetryAfter()
 	}
 	for i := range v.len() {
-		form := v.form(i, denied)
-		if set := v.settings(i); set != nil && set.headers.exposed && v.result(i).Counted() {
+		set := v.settings(i)
+		form := set.form(denied)
+		if set != nil && set.headers.exposed && v.result(i).Counted() {
 			expose(h, form, denied)
 		}
 		if shared, first := v.sharing(form, denied, i); first {
@@ -171,13 +172,12 @@ func (r *Request) WriteLimitHeaders() {
 	}
 }
 
-// form is the convention in which result i is shown to a client, nil if in none.
-func (v Verdict) form(i int, denied bool) *headerForm {
-	set := v.settings(i)
-	if set == nil || set.headers.whenDenied && !denied {
+// form is the convention in which clients see a throttle, nil if in none.
+func (s *settings) form(denied bool) *headerForm {
+	if s == nil || s.headers.whenDenied && !denied {
 		return nil
 	}
-	return set.headers.form
+	return s.headers.form
 }
 
 // sharing returns the results that are shown in form, and whether result i is the first of
@@ -188,7 +188,7 @@ func (v Verdict) sharing(form *headerForm, denied bool, i int) (shared Verdict, 
 	}
 	n := 0
 	for j := range v.len() {
-		switch shows := v.form(j, denied).is(form); {
+		switch shows := v.settings(j).form(denied).is(form); {
 		case shows && j < i:
 			return Verdict{}, false
 		case shows:
@@ -200,7 +200,7 @@ func (v Verdict) sharing(form *headerForm, denied bool, i int) (shared Verdict, 
 	}
 	results := make([]Result, 0, n)
 	for j := range v.len() {
-		if v.form(j, denied).is(form) {
+		if v.settings(j).form(denied).is(form) {
 			results = append(results, v.result(j))
 		}
 	}

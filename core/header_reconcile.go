@@ -11,7 +11,7 @@ import (
 func (v Verdict) HasHeaders() bool {
 	denied := !v.Allowed()
 	for i := range v.len() {
-		if v.form(i, denied) != nil {
+		if v.settings(i).form(denied) != nil {
 			return true
 		}
 	}
@@ -30,7 +30,7 @@ func (v Verdict) HasHeaders() bool {
 func (v Verdict) ReconcileHeaders(h http.Header, status int) {
 	denied := !v.Allowed()
 	for i := range v.len() {
-		form := v.form(i, denied)
+		form := v.settings(i).form(denied)
 		if form == nil || !form.crowded(h) {
 			continue
 		}

@@ -80,6 +80,9 @@ func (v Verdict) before(rec *record) *record {
 
 // at finds result i: the earliest use comes first.
 func (v Verdict) at(i int) (rec *record, in int) {
+	if !v.uses || v.rec.outer == nil { // nearly always
+		return v.rec, i
+	}
 	rec, end := v.rec, v.len()
 	for i < end-rec.len() {
 		end -= rec.len()
@@ -245,9 +248,11 @@ func (v Verdict) RetryAfter() time.Duration {
 // request to hold back. Throttles that only report hold nobody.
 func (v Verdict) Delay() time.Duration {
 	var longest time.Duration
-	for i := range v.len() {
-		if r := v.result(i); !r.reportsOnly() {
-			longest = max(longest, r.Delay)
+	for rec := v.rec; rec != nil; rec = v.before(rec) { // the limits of a record have no delay
+		for i := range rec.results {
+			if r := &rec.results[i]; !r.reportsOnly() {
+				longest = max(longest, r.Delay)
+			}
 		}
 	}
 	return longest

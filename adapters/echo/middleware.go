@@ -129,13 +129,17 @@ func (m *middleware) pass(c echo.Context, e *exchange, v traffik.Verdict, next e
 	ctx := c.Request().Context() // middleware further in may replace it
 	// Echo resets the writer before the next request.
 	c.Response().Writer = e.recorder.Begin(m.guard.Response(ctx, v), c.Response().Writer)
+	if m.guard.CountOnly == nil {
+		defer e.recorder.End(httptraffik.Ending{}) // also when the handler panics
+		return next(c)
+	}
 	returned := false
-	defer func() { // also when the handler panics
+	defer func() {
 		e.recorder.End(httptraffik.Ending{Status: status(ctx, c, err), Written: c.Response().Committed, Returned: returned})
 	}()
 	err = next(c)
 	returned = true
-	if m.byError && m.guard.CountOnly != nil && e.recorder.Status() == 0 {
+	if m.byError && e.recorder.Status() == 0 {
 		answerError(c, err)
 	}
 	return err

@@ -40,5 +40,10 @@ func isPort(text string) bool {
 	if hidden, obfuscated := strings.CutPrefix(text, "_"); obfuscated {
 		return IsToken(hidden)
 	}
-	return len(text) >= 1 && len(text) <= 5 && strings.TrimLeft(text, digits) == ""
+	for i := range len(text) { // on the way of every request: strings.TrimLeft takes four times as long
+		if text[i] < '0' || text[i] > '9' {
+			return false
+		}
+	}
+	return len(text) >= 1 && len(text) <= 5
 }
