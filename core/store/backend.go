@@ -38,7 +38,7 @@ const (
 	refundTimeout = 5 * time.Second
 	// lookAfter is how long a call waits for a key before it looks whether it would
 	// change anything: some round trips, in which batches of callers come and go.
-	lookAfter = 20 * time.Millisecond
+	lookAfter = 200 * time.Millisecond
 	// maxLooks is how many calls look at once: enough for a flood of denials, and no more
 	// than a client has connections.
 	maxLooks = 16
@@ -396,7 +396,7 @@ func (b *Backend) refund(ops []traffik.Op) {
 			return true
 		})
 		for errors.Is(guarded(func() error { return t.run(ctx, b) }).err, traffik.ErrContention) {
-			t.read = false // nothing was written
+			// nothing was written
 		}
 	}
 }

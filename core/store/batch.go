@@ -19,7 +19,6 @@ type batch struct {
 	entries []*Entry
 	of      map[traffik.Key]*Entry
 	now     traffik.Instant // the time of the last read
-	read    bool            // the entries are as the store has them
 	live    []*call         // those decided last; the callers of others have left
 	end     ending
 }
@@ -59,19 +58,16 @@ func (b *batch) run(ctx context.Context, s *Backend) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !b.read {
-			now, err := s.store.Read(ctx, b.entries)
-			if err != nil {
-				return err
-			}
-			b.now, b.read = now, true
+		var err error
+		if b.now, err = s.store.Read(ctx, b.entries); err != nil {
+			return err
 		}
 		s.decide(b)
 		return b.write(ctx, s)
 	})
 }
 
-// write writes the entries that change. It returns ErrConflict or ErrReread if nothing
+// write writes the entries that change. It returns ErrConflict if nothing
 // is written and b has to be decided anew.
 func (b *batch) write(ctx context.Context, s *Backend) (err error) {
 	switch {
@@ -80,16 +76,10 @@ func (b *batch) write(ctx context.Context, s *Backend) (err error) {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case s.multi != nil:
-		var now traffik.Instant
-		now, err = s.multi.WriteAll(ctx, b.entries)
-		if b.read = errors.Is(err, ErrReread); b.read {
-			b.now = now
-		}
+		err = s.multi.WriteAll(ctx, b.entries)
 	case len(b.entries) == 1:
-		b.read = false
 		err = s.store.Write(ctx, b.entries[0])
 	default:
-		b.read = false
 		return b.writeEach(ctx, s, b.calls[0])
 	}
 	if err == nil {

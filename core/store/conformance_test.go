@@ -28,12 +28,12 @@ func TestMapStoreConforms(t *testing.T) {
 // txStore is mapStore with a write of several keys at once.
 type txStore struct{ mapStore }
 
-func (s txStore) WriteAll(ctx context.Context, entries []*store.Entry) (traffik.Instant, error) {
+func (s txStore) WriteAll(_ context.Context, entries []*store.Entry) error {
 	s.kv.mu.Lock()
 	defer s.kv.mu.Unlock()
 	for _, e := range entries {
 		if !bytes.Equal(s.kv.values[e.Key], e.State) {
-			return 0, store.ErrConflict
+			return store.ErrConflict
 		}
 	}
 	for _, e := range entries {
@@ -41,7 +41,7 @@ func (s txStore) WriteAll(ctx context.Context, entries []*store.Entry) (traffik.
 			s.kv.values[e.Key] = bytes.Clone(e.Next)
 		}
 	}
-	return 0, nil
+	return nil
 }
 
 func TestMultiWriterConforms(t *testing.T) {

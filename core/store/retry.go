@@ -11,24 +11,22 @@ import (
 )
 
 const (
-	maxAttempts = 31
+	// maxAttempts is what 16 processes at one key need, which a write wins one time in 16.
+	maxAttempts = 48
 	// A pause is a random part of firstPause, doubled by each pause up to longestPause:
 	// about a round trip at first, so that the others are done.
 	firstPause   = 200 * time.Microsecond
-	longestPause = 6400 * time.Microsecond
+	longestPause = 12_800 * time.Microsecond
 )
 
-// Retry calls try until it returns anything but [ErrConflict] or [ErrReread], with random
+// Retry calls try until it returns anything but [ErrConflict], with random
 // pauses in between. The error wraps [traffik.ErrContention] after too many attempts, or is the
 // cause of ctx's end.
 func Retry(ctx context.Context, try func() error) error {
 	pause := firstPause
-	for attempt := range maxAttempts {
+	for range maxAttempts {
 		err := try()
-		switch {
-		case errors.Is(err, ErrReread) && attempt%2 == 0: // what was read is new
-			continue
-		case !errors.Is(err, ErrReread) && !errors.Is(err, ErrConflict):
+		if !errors.Is(err, ErrConflict) {
 			return err
 		}
 		if err := rest(ctx, rand.N(pause)); err != nil { //nolint:gosec // chance keeps processes apart, not secrets

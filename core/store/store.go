@@ -29,17 +29,12 @@ type Store interface {
 // other, and what was drawn is refunded when a later write fails.
 type MultiWriter interface {
 	// WriteAll is Write for all entries or none. Entries whose Action is Keep are not
-	// written, but have to be as they were read. A store that learns the present values
-	// on a conflict may fill the entries as Read does and return the time and [ErrReread].
-	WriteAll(ctx context.Context, entries []*Entry) (now traffik.Instant, err error)
+	// written, but have to be as they were read.
+	WriteAll(ctx context.Context, entries []*Entry) error
 }
 
-var (
-	// ErrConflict says that an entry was changed after it was read.
-	ErrConflict = errors.New("traffik: the key was changed by another process")
-	// ErrReread is ErrConflict from a store that has read the entries again.
-	ErrReread = errors.New("traffik: the key was changed by another process and is read again")
-)
+// ErrConflict says that an entry was changed after it was read, and that nothing is written.
+var ErrConflict = errors.New("traffik: the key was changed by another process")
 
 // Action tells a [Store] what to do with an [Entry].
 type Action uint8
