@@ -238,3 +238,22 @@ func TestLaterMount(t *testing.T) {
 		t.Errorf("route %q, want %q", got, want)
 	}
 }
+
+// Below a mount whose pattern holds a regular expression, a path that middleware outside of
+// the mount rewrote has no route, and the limit still counts it.
+func TestRewrittenPathBelowARegularExpression(t *testing.T) {
+	t.Parallel()
+	var got string
+	p := newPlaces(t, "in mounts", &got)
+	router := chi.NewRouter()
+	router.Use(middleware.CleanPath)
+	p.mount(router, "/{part:[0-9]{1,3}}", func(r chi.Router) { p.get(r, "/{id}") })
+	for path, want := range map[string]string{"/42/7": "/{part:[0-9]{1,3}}/{id}", "/42//7": ""} {
+		rec := httptest.NewRecorder()
+		got = "not counted"
+		router.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+		if got != want || rec.Code != http.StatusOK {
+			t.Errorf("%s: %d, route %q; want 200, %q", path, rec.Code, got, want)
+		}
+	}
+}

@@ -55,9 +55,7 @@ func CountPreflight() Option {
 // MaxHold bounds how long a request is held when its strategy asks for a delay, in place of
 // [httptraffik.DefaultMaxHold]. With 0 or less no request is held, and the handler finds
 // the delay in the verdict.
-func MaxHold(d time.Duration) Option {
-	return optionFunc(func(m *middleware) { m.guard.MaxHold = d })
-}
+func MaxHold(d time.Duration) Option { return optionFunc(func(m *middleware) { m.guard.MaxHold = d }) }
 
 // CountOnly counts only requests whose response has a status that the function accepts, for
 // example failed logins, and refunds others; see [httptraffik.CountOnly]. If the handler
@@ -73,9 +71,7 @@ func CountOnly(counts func(status int) bool) Option {
 // [VerdictFrom] returns the handler their verdict, and [Deny] answers one as the middleware
 // would have, [OnDenied] and [ByErrorHandler] included. Retry-After is not written before
 // that; one that the application has written stays.
-func PassOn() Option {
-	return optionFunc(func(m *middleware) { m.guard.PassOn = true })
-}
+func PassOn() Option { return optionFunc(func(m *middleware) { m.guard.PassOn = true }) }
 
 // ByErrorHandler leaves answers to echo's HTTPErrorHandler. It gets a denial as an
 // *echo.HTTPError with status 429 or 503 that wraps a [DeniedError]. A function given to
@@ -86,9 +82,7 @@ func PassOn() Option {
 // out sees them, so echo's Timeout and ContextTimeout belong behind the limit. The errors
 // are returned as well, as echo's RequestLogger does, and echo hands them to the
 // HTTPErrorHandler again: it has to leave a committed response alone, as echo's own does.
-func ByErrorHandler() Option {
-	return optionFunc(func(m *middleware) { m.byError = true })
-}
+func ByErrorHandler() Option { return optionFunc(func(m *middleware) { m.byError = true }) }
 
 // New returns a middleware that lets the requests pass that limit admits. It panics if
 // limit is nil or zero or an option is nil.
@@ -128,7 +122,7 @@ func (m *middleware) serve(c echo.Context, next echo.HandlerFunc) error {
 func (m *middleware) pass(c echo.Context, e *exchange, v traffik.Verdict, next echo.HandlerFunc) (err error) {
 	ctx := c.Request().Context() // middleware further in may replace it
 	// Echo resets the writer before the next request.
-	c.Response().Writer = e.recorder.Begin(m.guard.Response(ctx, v), c.Response().Writer)
+	c.Response().Writer = e.recorder.Begin(ctx, &m.guard, v, c.Response().Writer)
 	if m.guard.CountOnly == nil {
 		defer e.recorder.End(httptraffik.Ending{}) // also when the handler panics
 		return next(c)

@@ -52,9 +52,7 @@ func CountPreflight() Option {
 // MaxHold bounds how long a request is held when its strategy asks for a delay, in place of
 // [httptraffik.DefaultMaxHold]. With 0 or less no request is held, and the handler finds
 // the delay in the verdict.
-func MaxHold(d time.Duration) Option {
-	return optionFunc(func(m *middleware) { m.guard.MaxHold = d })
-}
+func MaxHold(d time.Duration) Option { return optionFunc(func(m *middleware) { m.guard.MaxHold = d }) }
 
 // CountOnly counts only requests whose response has a status that the function accepts, for
 // example failed logins, and refunds others; see [httptraffik.CountOnly]. The status is
@@ -69,9 +67,7 @@ func CountOnly(counts func(status int) bool) Option {
 // [VerdictFrom] returns the handler their verdict, and [Deny] answers one as the middleware
 // would have, [OnDenied] included. Retry-After is not written before that; one that the
 // application has written stays.
-func PassOn() Option {
-	return optionFunc(func(m *middleware) { m.guard.PassOn = true })
-}
+func PassOn() Option { return optionFunc(func(m *middleware) { m.guard.PassOn = true }) }
 
 // New returns a middleware that lets the requests pass that limit admits. It panics if
 // limit is nil or zero or an option is nil.
@@ -129,19 +125,22 @@ func (m *middleware) answer(c *gin.Context) httptraffik.Answer {
 }
 
 func (m *middleware) pass(c *gin.Context, e *exchange, v traffik.Verdict) {
-	w := &e.out
-	w.ResponseWriter, w.response = c.Writer, m.guard.Response(c.Request.Context(), v)
-	if !w.response.Touches() {
+	response, needed := m.guard.Response(c.Request.Context(), v)
+	if !needed {
 		c.Next()
 		return
 	}
+	w := &e.out
+	w.ResponseWriter, w.response = c.Writer, response
 	returned := false
 	defer func() { // also when a handler panics
 		if c.Writer == w {
 			c.Writer = w.ResponseWriter
 		}
 		w.prepare()
-		w.response.End(httptraffik.Ending{Status: w.final(), Written: w.Written(), Returned: returned})
+		if m.guard.CountOnly != nil {
+			w.response.End(httptraffik.Ending{Status: w.final(), Written: w.Written(), Returned: returned})
+		}
 	}()
 	c.Writer = w
 	c.Next()

@@ -74,7 +74,7 @@ func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdic
 // fail decides whether a request counts that never gets to its handler because of err.
 func (g *Guard) fail(ctx context.Context, v traffik.Verdict, err error) error {
 	if ctx != nil {
-		response := g.Response(ctx, v)
+		response, _ := g.Response(ctx, v)
 		response.End(Ending{})
 	}
 	return err

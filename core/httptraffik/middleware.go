@@ -43,17 +43,13 @@ func OnError(answer func(w http.ResponseWriter, r *http.Request, err error)) Opt
 // CountPreflight charges CORS preflights, which by default pass uncounted if they have no
 // body. Use it if a handler that takes any method does its work for OPTIONS too, or let no
 // preflight get that far.
-func CountPreflight() Option {
-	return optionFunc(func(c *config) { c.guard.CountPreflight = true })
-}
+func CountPreflight() Option { return optionFunc(func(c *config) { c.guard.CountPreflight = true }) }
 
 // MaxHold bounds how long a request is held when its strategy asks for a delay, in place of
 // [DefaultMaxHold]. With 0 or less no request is held, and the handler finds the delay in
 // the verdict. A request whose context or server's timeouts end before its turn is denied
 // at once; see [Guard.Check].
-func MaxHold(d time.Duration) Option {
-	return optionFunc(func(c *config) { c.guard.MaxHold = d })
-}
+func MaxHold(d time.Duration) Option { return optionFunc(func(c *config) { c.guard.MaxHold = d }) }
 
 // CountOnly counts only requests whose response has a status that the function accepts. A
 // limit of failed logins is written with it:
@@ -86,9 +82,7 @@ func CountOnly(counts func(status int) bool) Option {
 // [VerdictFrom] returns the handler their verdict, and [Deny] answers one as the middleware
 // would have, [OnDenied] included. Retry-After is not written before that; one that the
 // application has written stays.
-func PassOn() Option {
-	return optionFunc(func(c *config) { c.guard.PassOn = true })
-}
+func PassOn() Option { return optionFunc(func(c *config) { c.guard.PassOn = true }) }
 
 // ConvertWith calls a function for each request before its limit is checked. It is for
 // routers that keep route and path parameters elsewhere than net/http does: the function
@@ -169,7 +163,7 @@ func (c *config) serve(w http.ResponseWriter, r *http.Request, next http.Handler
 }
 
 func (c *config) pass(w http.ResponseWriter, e *exchange, v traffik.Verdict, next http.Handler) {
-	out := e.recorder.Begin(c.guard.Response(e.handed.Context(), v), w)
+	out := e.recorder.Begin(&e.carrier, &c.guard, v, w)
 	if e.Request.HasBody && e.native.ProtoMajor == 1 { // over HTTP/2 there is no connection to close
 		e.recorder.CloseAfter413()
 	}

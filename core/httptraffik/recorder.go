@@ -2,10 +2,13 @@ package httptraffik
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+
+	traffik "github.com/traffik-go/traffik/core"
 )
 
 // Recorder stands between a handler and the writer of net/http. Before a response is sent
@@ -13,8 +16,8 @@ import (
 // status. Adapters embed it; its zero value is ready for [Recorder.Begin].
 type Recorder struct{ out http1Writer }
 
-// Begin returns the writer to hand down the chain in place of w, which is w itself if there
-// is nothing to look after.
+// Begin returns the writer to hand down the chain in place of w, for the request of ctx that
+// v admitted or passed on. It is w itself if no [Response] is needed.
 //
 // Handlers and frameworks find out by type assertion what a writer can do. So there are
 // four forms of it, all in the memory of the Recorder: that of net/http's writer for HTTP/1
@@ -22,11 +25,12 @@ type Recorder struct{ out http1Writer }
 // alone or none of these. A form flushes and hijacks if http.ResponseController can do so
 // with w. Every form has ReadFrom, WriteString, CloseNotify and Unwrap. What w has no form
 // for is given up: see [New].
-func (r *Recorder) Begin(res Response, w http.ResponseWriter) http.ResponseWriter {
-	if !res.Touches() {
+func (r *Recorder) Begin(ctx context.Context, g *Guard, v traffik.Verdict, w http.ResponseWriter) http.ResponseWriter {
+	response, needed := g.Response(ctx, v)
+	if !needed {
 		return w
 	}
-	r.out.recorder = recorder{ResponseWriter: w, response: res}
+	r.out.recorder = recorder{ResponseWriter: w, response: response}
 	flushes, hijacks := finds(w)
 	_, pushes := w.(http.Pusher)
 	switch {

@@ -39,18 +39,16 @@ type Response struct {
 	done    bool // nothing is left to decide
 }
 
-// Response returns the Response to the request of ctx that v admitted or passed on. It
-// panics if g or ctx is nil.
-func (g *Guard) Response(ctx context.Context, v traffik.Verdict) Response {
+// Response returns the Response to the request of ctx that v admitted or passed on, and
+// whether it is needed: because v wrote headers, or because of [CountOnly]. It panics if g
+// or ctx is nil.
+func (g *Guard) Response(ctx context.Context, v traffik.Verdict) (r Response, needed bool) {
 	if g == nil || ctx == nil {
 		panic("traffik: Response without a Guard or a context")
 	}
-	return Response{guard: g, ctx: ctx, verdict: v, done: g.CountOnly == nil}
+	r = Response{guard: g, ctx: ctx, verdict: v, done: g.CountOnly == nil}
+	return r, !r.done || v.HasHeaders()
 }
-
-// Touches reports whether the response has to be looked at: because headers of the limits
-// were written, or because of [CountOnly].
-func (r *Response) Touches() bool { return !r.done || r.verdict.HasHeaders() }
 
 // Reconcile leaves one value of each header of the limits in h. Call it right before a
 // response with this status is sent.
