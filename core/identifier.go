@@ -72,13 +72,10 @@ var sharedIdentifier = &Identifier{
 	whole:  true,
 }
 
+const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
 func validScheme(scheme string) error {
-	ok := scheme != ""
-	for i, c := range scheme {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		ok = ok && (letter || i > 0 && (c >= '0' && c <= '9' || strings.ContainsRune("_-.", c)))
-	}
-	if !ok {
+	if scheme == "" || strings.IndexByte(letters, scheme[0]) < 0 || strings.TrimLeft(scheme, letters+"0123456789_-.") != "" {
 		return configError("the identity scheme is %q; accepted is a letter followed by letters, digits, \"_\", \"-\" or \".\"", scheme)
 	}
 	return nil
@@ -101,15 +98,10 @@ func IdentityOf(scheme, value string) string {
 // isScheme reports whether an identifier may have this scheme, with a name in it or
 // without.
 func isScheme(scheme string) bool {
-	for i := range len(scheme) {
-		switch c := scheme[i]; {
-		case i == 0 && (c|0x20 < 'a' || c|0x20 > 'z'):
-			return false
-		case c == ':', c <= ' ', escape.Needed(c) && c != '%' && c != '#': // of an escaped name, or a hashed one
-			return false
-		}
-	}
-	return scheme != ""
+	return scheme != "" && strings.IndexByte(letters, scheme[0]) >= 0 && !strings.ContainsFunc(scheme, func(c rune) bool {
+		// "%" and "#" are those of an escaped or hashed name.
+		return c == ':' || c <= ' ' || c < 0x80 && escape.Needed(byte(c)) && c != '%' && c != '#'
+	})
 }
 
 // Identity returns the identity that r counts for. An absent one is "scheme:", shared by
@@ -151,7 +143,7 @@ func (id *Identifier) anonymous() string { return id.scheme + ":" }
 // depends on one. An error is ErrAbsent, Exempted, errAllAbsent beside a name, or wraps
 // ErrIdentity.
 func (id *Identifier) answer(r *Request) (string, error) {
-	if id.compose != nil {
+	if id.compose != nil && id.err == nil {
 		return id.compose(r)
 	}
 	known := r.memo()

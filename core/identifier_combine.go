@@ -18,10 +18,7 @@ import (
 // It keeps an error wrapping [ErrConfig] if there is no identifier, or a nil or wrong one.
 func FirstOf(ids ...*Identifier) *Identifier {
 	ids = slices.Clone(ids)
-	id := &Identifier{scheme: "anonymous", trusts: trustsOf(ids), err: checkParts("FirstOf", ids)}
-	if id.err != nil {
-		return id
-	}
+	id := composed("FirstOf", "anonymous", ids)
 	id.compose = func(r *Request) (string, error) {
 		for _, part := range ids {
 			if name, err := part.answer(r); err == nil || !errors.Is(err, ErrAbsent) {
@@ -43,10 +40,7 @@ func FirstOf(ids ...*Identifier) *Identifier {
 // It keeps an error wrapping [ErrConfig] if there is no identifier, or a nil or wrong one.
 func Combine(ids ...*Identifier) *Identifier {
 	ids = slices.Clone(ids)
-	id := &Identifier{scheme: "combine", trusts: trustsOf(ids), err: checkParts("Combine", ids)}
-	if id.err != nil {
-		return id
-	}
+	id := composed("Combine", "combine", ids)
 	id.compose = func(r *Request) (string, error) {
 		var room [128]byte
 		joined, absent := room[:0], 0
@@ -74,32 +68,28 @@ func Combine(ids ...*Identifier) *Identifier {
 	return id
 }
 
-// trustsOf joins the proxies that the parts of a composed identifier trust.
-func trustsOf(ids []*Identifier) string {
-	var trusts []string
-	for _, id := range ids {
-		if id != nil && id.trusts != "" && !slices.Contains(trusts, id.trusts) {
-			trusts = append(trusts, id.trusts)
-		}
-	}
-	return strings.Join(trusts, "; ")
-}
-
-// checkParts returns what is wrong with the parts of a composed identifier.
-func checkParts(function string, ids []*Identifier) error {
+// composed returns an identifier made of others, still without compose, that keeps what is
+// wrong with them.
+func composed(function, scheme string, ids []*Identifier) *Identifier {
+	id := &Identifier{scheme: scheme}
 	if len(ids) == 0 {
-		return configError("%s(); give at least one identifier", function)
+		id.err = configError("%s(); give at least one identifier", function)
 	}
-	var errs []error
-	for i, id := range ids {
+	var trusts []string
+	for i, part := range ids {
 		switch {
-		case id == nil:
-			errs = append(errs, configError("argument %d of %s is nil; give an identifier such as ClientIP()", i+1, function))
-		case id.err != nil:
-			errs = append(errs, id.err)
-		case id.isZero():
-			errs = append(errs, configError("argument %d of %s is the zero Identifier; give one that was made, such as ClientIP()", i+1, function))
+		case part == nil:
+			id.err = errors.Join(id.err, configError("argument %d of %s is nil; give an identifier such as ClientIP()", i+1, function))
+			continue
+		case part.err != nil:
+			id.err = errors.Join(id.err, part.err)
+		case part.isZero():
+			id.err = errors.Join(id.err, configError("argument %d of %s is the zero Identifier; give one that was made, such as ClientIP()", i+1, function))
+		}
+		if part.trusts != "" && !slices.Contains(trusts, part.trusts) {
+			trusts = append(trusts, part.trusts)
 		}
 	}
-	return errors.Join(errs...)
+	id.trusts = strings.Join(trusts, "; ")
+	return id
 }

@@ -55,22 +55,13 @@ func keyName(key any) string {
 
 // valueText returns a stored value as text, "" for none.
 func valueText(stored any) (string, error) {
-	switch known := stored.(type) {
-	case nil:
-		return "", nil
-	case string:
-		return known, nil
-	case int:
-		return strconv.Itoa(known), nil
-	}
-	v := reflect.ValueOf(stored)
-	if v.Kind() == reflect.Pointer && v.IsNil() {
-		return "", nil // a typed nil, whose String method may not survive it
+	if isNil(stored) {
+		return "", nil // the String method of a nil pointer may panic
 	}
 	if known, ok := stored.(fmt.Stringer); ok {
 		return known.String(), nil
 	}
-	switch {
+	switch v := reflect.ValueOf(stored); {
 	case v.Kind() == reflect.String:
 		return v.String(), nil
 	case v.CanInt():

@@ -104,24 +104,29 @@ type entryLog struct {
 	repaired bool
 }
 
-// read appends the part of state that counts at d.Now to dst.
+// read appends the part of state that counts at d.Now to dst: nothing if state is no log,
+// which has entries in order and none without units.
 func (s SlidingWindowLog) read(dst, state []byte, d *Draw) entryLog {
 	l := entryLog{buf: append(dst, logTag), front: len(dst) + 1, now: int64(d.Now), period: d.Rate.periodMicros()}
 	l.quantum = (l.period-1)/int64(s.entries()) + 1
-	if !validLog(state) {
+	if len(state) == 0 || state[0] != logTag || len(state)%logEntryBytes != 1 {
 		return l
 	}
-	var ahead int64
-	for state = state[1:]; len(state) > 0; state = state[logEntryBytes:] {
-		t, _ := count.ReadField(state)
+	last, ahead := int64(-1), int64(0)
+	for entries := state[1:]; len(entries) > 0; entries = entries[logEntryBytes:] {
+		t, ok := count.ReadField(entries)
+		units, unitsOK := count.ReadField(entries[8:])
 		switch {
+		case !ok || !unitsOK || t <= last || units == 0:
+			l.buf = l.buf[:l.front]
+			return l
 		case l.now >= t+l.period:
 		case t > l.now+l.quantum:
-			units, _ := count.ReadField(state[8:])
 			ahead = count.Add(ahead, units)
 		default:
-			l.buf = append(l.buf, state[:logEntryBytes]...)
+			l.buf = append(l.buf, entries[:logEntryBytes]...)
 		}
+		last = t
 	}
 	if ahead > 0 {
 		l.repaired = true
@@ -130,28 +135,11 @@ func (s SlidingWindowLog) read(dst, state []byte, d *Draw) entryLog {
 	return l
 }
 
-// validLog reports whether state is a log: entries in order, none without units.
-func validLog(state []byte) bool {
-	if len(state) == 0 || state[0] != logTag || len(state)%logEntryBytes != 1 {
-		return false
-	}
-	last := int64(-1)
-	for state = state[1:]; len(state) > 0; state = state[logEntryBytes:] {
-		t, ok := count.ReadField(state)
-		units, unitsOK := count.ReadField(state[8:])
-		if !ok || !unitsOK || t <= last || units == 0 {
-			return false
-		}
-		last = t
-	}
-	return true
-}
-
 func (l *entryLog) len() int { return (len(l.buf) - l.front) / logEntryBytes }
 
 func (l *entryLog) entry(i int) []byte { return l.buf[l.front+i*logEntryBytes:] }
 
-// at and units return the fields of entry i, which validLog has checked.
+// at and units return the fields of entry i, which read has checked.
 func (l *entryLog) at(i int) int64 {
 	t, _ := count.ReadField(l.entry(i))
 	return t

@@ -6,6 +6,8 @@ package clientip
 import (
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // Trust says whose forwarding headers are believed. The zero Trust believes nobody.
@@ -23,11 +25,11 @@ type Trust struct {
 // Read adds the header called name, in any letter case, to those that are read. It
 // reports whether the name is one of Conventions.
 func (t *Trust) Read(name string) bool {
-	i, ok := conventionOf(name)
-	if ok {
+	i := slices.IndexFunc(Conventions[:], func(c Convention) bool { return strings.EqualFold(c.Name, name) })
+	if i >= 0 {
 		t.headers |= 1 << i
 	}
-	return ok
+	return i >= 0
 }
 
 // Client returns the client's address, the zero Addr if it has none, and whether the

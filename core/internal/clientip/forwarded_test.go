@@ -38,7 +38,7 @@ func read(t *Trust, headers ...string) *Trust {
 	return t
 }
 
-// headerOf returns a header of name, line, name, line …
+// headerOf returns a header of names and lines in turn.
 func headerOf(pairs ...string) http.Header {
 	h := http.Header{}
 	for i := 0; i < len(pairs); i += 2 {

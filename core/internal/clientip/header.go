@@ -26,16 +26,6 @@ var Conventions = [...]Convention{
 // xForwardedFor is the index of the default convention.
 const xForwardedFor = 1
 
-// conventionOf finds a convention by its name; case does not matter, as in the header.
-func conventionOf(name string) (index int, ok bool) {
-	for i := range Conventions {
-		if strings.EqualFold(Conventions[i].Name, name) {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
 // Present returns the number of the first convention that h follows, counted from 1, and
 // 0 for none.
 func Present(h http.Header) uint8 {

@@ -61,12 +61,7 @@ func ParsePrefixes(text string) (Prefixes, error) {
 // Contain reports whether addr, unmapped and without a zone as ReadHop returns it, lies
 // in one of the networks.
 func (p Prefixes) Contain(addr netip.Addr) bool {
-	for i := range p {
-		if p[i].Contains(addr) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(addr) })
 }
 
 // String returns one text for all lists of the same networks.
