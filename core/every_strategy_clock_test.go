@@ -9,7 +9,7 @@ import (
 
 // After a step back a denied draw repairs the stored time, one that is denied
 // for ever included: else the wait that was told would not be true.
-func TestEveryStrategyHealsOnNever(t *testing.T) {
+func TestEveryStrategyRepairsOnNever(t *testing.T) {
 	t.Parallel()
 	rate := traffik.Per(5, 10*time.Second)
 	for _, c := range everyStrategy(rate.Limit()) {

@@ -68,7 +68,7 @@ func ExampleAll() {
 	// false 99
 }
 
-// A charge is given back when what it paid for did not happen.
+// Refund a charge when the work that it paid for did not happen.
 func ExampleThrottle_Refund() {
 	mails := traffik.MustNew("example:mails", "10/d")
 	subject := mails.Key("user:42")
@@ -102,7 +102,7 @@ func ExampleWithClock() {
 	// admitted 0s
 }
 
-// A user, or else the address. Requests that carry neither share one counter.
+// A user, otherwise the address. Requests that carry neither share one counter.
 func ExampleFirstOf() {
 	user := traffik.Identify("user", func(r *traffik.Request) (string, error) {
 		if name := r.Header.Get("X-User"); name != "" {

@@ -69,11 +69,11 @@ func TestLinearOverflow(t *testing.T) {
 
 // Whoever is denied after a step back, for ever included, repairs the time, or
 // the reported RetryAfter would be wrong.
-func TestLinearHealsAfterStepBack(t *testing.T) {
+func TestLinearRepairsAfterStepBack(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
 	for _, s2 := range []Strategy{TokenBucket{Burst: 5}, GCRA{Burst: 5}} {
-		for _, healer := range []takeStep{
+		for _, repairer := range []takeStep{
 			{at: 0, cost: 0, remaining: 0, reset: 5 * s},
 			{at: 0, cost: 1, remaining: 0, retry: s, reset: 5 * s},
 			{at: 0, cost: 6, remaining: 0, retry: never, reset: 5 * s},
@@ -81,7 +81,7 @@ func TestLinearHealsAfterStepBack(t *testing.T) {
 		} {
 			runSteps(t, s2, Per(1, time.Second), []takeStep{
 				{at: 3600 * s, cost: 5, remaining: 0, reset: 5 * s},
-				healer,
+				repairer,
 				{at: s - 1, cost: 1, remaining: 0, retry: 1, reset: 4*s + 1},
 				{at: s, cost: 1, remaining: 0, reset: 5 * s},
 			})

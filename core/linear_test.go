@@ -122,7 +122,7 @@ func TestLinearDoesNotOverflow(t *testing.T) {
 }
 
 // A denial for ever repairs all the same: the wait told to others is true.
-func TestHealIsNotSkippedOnNever(t *testing.T) {
+func TestRepairIsNotSkippedOnNever(t *testing.T) {
 	t.Parallel()
 	for _, s := range []Strategy{TokenBucket{Burst: 2}, GCRA{Burst: 2}, FixedWindow{}} {
 		k := &table{strategy: s, rate: Per(2, time.Second)}
@@ -171,7 +171,7 @@ func TestFastRatesAreExact(t *testing.T) {
 	}
 }
 
-// 2^53+1 has no float64 of its own and must not fit where 2^53 does.
+// 2^53+1 has no distinct float64 and must not fit where 2^53 does.
 func TestCostJustAboveTheLargest(t *testing.T) {
 	t.Parallel()
 	for _, s := range []Strategy{TokenBucket{}, GCRA{Burst: MaxUnits}, FixedWindow{}} {
@@ -184,7 +184,7 @@ func TestCostJustAboveTheLargest(t *testing.T) {
 	}
 }
 
-// Two rates that judge one key in turn each lose less than a microsecond's
+// Two rates that draw on one key in turn each lose less than a microsecond's
 // worth to rounding, so a client gets no less than the stricter alone gives.
 func TestAlternatingRates(t *testing.T) {
 	t.Parallel()

@@ -265,7 +265,7 @@ func TestSampleOfRequests(t *testing.T) {
 	}
 }
 
-// A throttle with a logger of its own has all of its records there, whatever others have
+// A throttle with WithLogger has all of its records there, whatever others have
 // logged, and none elsewhere.
 func TestLoggerOfAThrottle(t *testing.T) { //nolint:paralleltest // see captureLog
 	out := captureLog(t)

@@ -60,7 +60,7 @@ func TestDeadlineWhileALookUpRuns(t *testing.T) {
 	}
 }
 
-// admitLate has requests judged whose deadline passes in identify.
+// admitLate admits requests whose deadline passes in identify.
 func admitLate(t *testing.T, identify func(*traffik.Request) (string, error), allowed bool, options ...traffik.Option) {
 	t.Helper()
 	options = append(options, traffik.WithLogger(slog.New(slog.DiscardHandler)))

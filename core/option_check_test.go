@@ -105,7 +105,7 @@ func TestCostsThatNewAccepts(t *testing.T) {
 	for name, opts := range map[string][]traffik.Option{
 		"cost function":       {traffik.WithStrategy(traffik.GCRA{}), costs(5)},
 		"no cost":             {traffik.WithStrategy(traffik.GCRA{}), traffik.WithCost(0)},
-		"classes of its own":  {traffik.WithStrategy(single{}), traffik.WithCost(5), traffik.WithClass(func(*traffik.Request) string { return "" })},
+		"custom classes":  {traffik.WithStrategy(single{}), traffik.WithCost(5), traffik.WithClass(func(*traffik.Request) string { return "" })},
 		"nothing is admitted": {traffik.WithStrategy(closed{})},
 	} {
 		if _, err := traffik.New("accepted", "100/min", opts...); err != nil {

@@ -504,7 +504,7 @@ func TestIdentityIsComputedOnce(t *testing.T) {
 	}
 }
 
-// A detached copy knows the identities found so far, judges anew, and may be
+// A detached copy knows the identities found so far, decides anew, and may be
 // used beside the request.
 func TestDetach(t *testing.T) {
 	t.Parallel()
@@ -569,7 +569,7 @@ func TestLookUpEndsWithTheRequest(t *testing.T) {
 				t.Errorf("%s of %T: %+v, %v; want the cause of the context's end", name, limit, v, err)
 			}
 			if v, err := limit.Admit(t.Context(), &Request{Context: t.Context()}); err != nil || !v.Failed() {
-				t.Errorf("%s of %T with a deadline of its own: %+v, %v; want a failure", name, limit, v, err)
+				t.Errorf("%s of %T with a deadline: %+v, %v; want a failure", name, limit, v, err)
 			}
 		}
 	}

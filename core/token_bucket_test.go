@@ -21,7 +21,7 @@ func TestTokenBucketSteps(t *testing.T) {
 	})
 }
 
-// Without Burst the capacity is the limit of the rate that judges.
+// Without Burst the capacity is the limit of the rate in force.
 func TestTokenBucketDefaultBurst(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)

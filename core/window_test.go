@@ -18,14 +18,14 @@ func TestFixedWindowClockStepsBack(t *testing.T) {
 		{at: 59 * s, cost: 1, force: true, remaining: 0, reset: 61 * s},
 		{at: 70 * s, cost: -1, takenAt: 60 * s, remaining: 0, reset: 50 * s},
 	})
-	for _, healer := range []takeStep{
+	for _, repairer := range []takeStep{
 		{at: -90 * s, cost: 0, remaining: 0, reset: 90 * s},
 		{at: -90 * s, cost: 1, remaining: 0, retry: 90 * s, reset: 90 * s},
 		{at: -90 * s, cost: 6, remaining: 0, retry: never, reset: 90 * s},
 	} {
 		runSteps(t, FixedWindow{}, rate, []takeStep{
 			{at: 70 * s, cost: 5, remaining: 0, reset: 50 * s},
-			healer,
+			repairer,
 			// Unless repaired, the window of 60 s would go on counting until 120 s.
 			{at: -1, cost: 1, remaining: 0, retry: 1, reset: 1},
 			{at: 0, cost: 1, remaining: 4, reset: 60 * s},
