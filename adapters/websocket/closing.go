@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,6 +46,8 @@ type closeState struct {
 	lost   chan struct{}                       // closed when pending messages are no longer delivered
 	told   chan struct{}                       // closed by tell: the peer knows why the wrapper ended the connection
 	tell   func()
+
+	panicked atomic.Pointer[any] // of a goroutine that read ahead; the application's next read continues it
 
 	mu sync.Mutex
 	causes
@@ -212,31 +215,22 @@ func codeCloser(conn any) func(code int, reason string) error {
 		t.NumOut() != 1 || t.Out(0) != reflect.TypeFor[error]() {
 		return nil
 	}
+	reader, _ := conn.(interface {
+		CloseRead(ctx context.Context) context.Context
+	})
 	return func(code int, reason string) error {
-		defer cutOff(conn)()
+		if reader != nil {
+			// Close of coder/websocket bounds the frame and the answer, but waits without bound for the
+			// rest of a message that the peer never ends, and CloseNow waits for Close. CloseRead doesn't
+			// wait, and breaks the connection if its context has ended.
+			ended, cancel := context.WithCancel(context.Background())
+			cancel()
+			defer time.AfterFunc(2*closePatience, func() { reader.CloseRead(ended) }).Stop()
+		}
 		out := method.Call([]reflect.Value{reflect.ValueOf(code).Convert(t.In(0)), reflect.ValueOf(reason).Convert(t.In(1))})
 		err, _ := out[0].Interface().(error)
 		return err
 	}
-}
-
-// cutOff breaks the connection if its Close is not stopped in time. The Close of coder/websocket
-// bounds the frame and the answer, but waits without bound for the rest of a message that the peer
-// never ends, and CloseNow waits for Close. CloseRead waits for neither, and its read breaks the
-// connection when its context has ended.
-func cutOff(conn any) (stop func()) {
-	c, ok := conn.(interface {
-		CloseRead(ctx context.Context) context.Context
-	})
-	if !ok {
-		return func() {}
-	}
-	timer := time.AfterFunc(2*closePatience, func() {
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		c.CloseRead(ended)
-	})
-	return func() { timer.Stop() }
 }
 
 // controller is a connection in the style of gorilla/websocket, which allows control frames beside

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -74,10 +73,9 @@ func (d *direction) pause(ctx context.Context, t time.Time) error {
 // of its read. It never waits for the application: it ends when nothing more fits, when nothing
 // more is wanted, or with the connection.
 type readAhead struct {
-	read     func(ctx context.Context) (Message, error)
-	closing  *closeState
-	came     chan struct{} // has room for one signal: push was called
-	panicked atomic.Pointer[any]
+	read    func(ctx context.Context) (Message, error)
+	closing *closeState
+	came    chan struct{} // has room for one signal: push was called
 
 	mu      sync.Mutex
 	queue   []Message
@@ -113,7 +111,7 @@ func (a *readAhead) run(ctx context.Context) {
 			return
 		}
 		if v := recover(); v != nil {
-			a.panicked.Store(&v)
+			a.closing.panicked.Store(&v)
 		}
 		a.closing.fail(errNoReturn)
 		a.push(Message{}, errNoReturn)
@@ -121,14 +119,6 @@ func (a *readAhead) run(ctx context.Context) {
 	for a.push(a.read(ctx)) {
 	}
 	returned = true
-}
-
-// carryPanic panics as the goroutine did, once: the application's server may recover from a panic
-// that must not end the process.
-func (a *readAhead) carryPanic() {
-	if v := a.panicked.Swap(nil); v != nil {
-		panic(*v)
-	}
 }
 
 // push keeps what was read and reports whether to read on.

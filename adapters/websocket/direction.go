@@ -180,8 +180,8 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 // until the last call.
 func (in *inbound) ended(ctx context.Context) error {
 	if isClosed(in.closing.over) {
-		if in.ahead != nil {
-			in.ahead.carryPanic()
+		if v := in.closing.panicked.Swap(nil); v != nil {
+			panic(*v) // which the application's server may recover from
 		}
 		c := in.closing.known()
 		if c.ended != nil {

@@ -1,6 +1,7 @@
 package traffikws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,9 +72,7 @@ func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limit
 	c.closeWith(controlCloser(conn))
 	open, skips := openMessageSocket(conn)
 	mc.limits = newLimits(from, c, open, skips)
-	if mc.ctx = from.Context; mc.ctx == nil {
-		mc.ctx = context.Background()
-	}
+	mc.ctx = cmp.Or(from.Context, context.Background())
 	return mc
 }
 

@@ -38,21 +38,20 @@ func (l *noticeLog) due(p *pending) bool {
 	if at.Before(l.next) {
 		return false
 	}
-	b := burst{uid: uid}
 	i := slices.IndexFunc(l.bursts, func(b burst) bool { return b.uid == uid })
-	known := i >= 0
-	if known {
+	b := burst{uid: uid}
+	if i >= 0 {
 		b = l.bursts[i]
 	}
+	waiting := func(b burst) bool { return at.Before(b.until) }
 	switch {
-	case p.verdict.Failed() && (known || slices.ContainsFunc(l.bursts, func(b burst) bool { return at.Before(b.until) })),
-		known && never && b.never,
-		known && !never && at.Before(b.until):
+	case p.verdict.Failed() && (i >= 0 || slices.ContainsFunc(l.bursts, waiting)), never && b.never, !never && waiting(b):
 		return false
-	case known:
+	case i < 0 && len(l.bursts) == maxBursts:
+		i = 0
+	}
+	if i >= 0 {
 		l.bursts = slices.Delete(l.bursts, i, i+1)
-	case len(l.bursts) == maxBursts:
-		l.bursts = slices.Delete(l.bursts, 0, 1)
 	}
 	if b.never = b.never || never; !never {
 		b.until = at.Add(p.wait)
