@@ -107,7 +107,7 @@ func (c *Conn[T]) misused(ctx context.Context) error {
 // blocks as long as the library's Close; if the library has CloseRead, that is broken off after ten
 // seconds. When ctx ends, the library decides what happens to the connection: coder/websocket
 // closes one that is being read. Under [Delay] only the call ends; call Close to end the connection.
-// In the other modes held writes take a Read that ctx has ended for the end of the connection.
+// In the other modes a Read that ctx ends also ends held writes.
 func (c *Conn[T]) Read(ctx context.Context) (T, []byte, error) {
 	if err := c.misused(ctx); err != nil {
 		return 0, nil, err
