@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// problem is the body of an answer in the form of RFC 9457.
+// problem is the body of an answer (RFC 9457).
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -19,9 +19,8 @@ type problem struct {
 // quotaExceeded is registered with IANA for denials by a rate limit.
 const quotaExceeded = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
-// Status is the HTTP status of a request so judged: 200 when it is allowed,
-// 429 (RFC 6585, section 4) when a limit is reached, 503 when it is stopped by
-// an error alone.
+// Status returns the HTTP status for v: 200 if it allows, 429 (RFC 6585, section 4) if a
+// limit is reached, 503 if only an error denies.
 func (v Verdict) Status() int {
 	switch {
 	case v.Allowed():
@@ -32,10 +31,10 @@ func (v Verdict) Status() int {
 	return http.StatusTooManyRequests
 }
 
-// WriteDenied writes the answer for v, a verdict that does not allow, to
-// r.Writer: that of the first denying throttle with [WithDeniedHandler], else
-// 429 or 503 with an application/problem+json body (RFC 9457). Headers are
-// expected to be written. Without a Writer it does nothing.
+// WriteDenied writes the answer for v, a verdict that does not allow, to r.Writer: that of
+// the first denying throttle with [WithDeniedHandler], else [Verdict.Status] with an
+// application/problem+json body (RFC 9457). Call [Request.WriteHeaders] before it. Without a
+// Writer it does nothing.
 func (r *Request) WriteDenied(v Verdict) {
 	if r == nil || r.Writer == nil {
 		return
@@ -49,15 +48,15 @@ func (r *Request) WriteDenied(v Verdict) {
 	r.writeProblem(v.problem())
 }
 
-// WriteUnavailable answers a request that could not be judged at all with 503
-// and a problem+json body. Without a Writer it does nothing.
+// WriteUnavailable answers a request whose limit could not be checked with 503 and a
+// problem+json body. Without a Writer it does nothing.
 func (r *Request) WriteUnavailable() {
 	if r != nil && r.Writer != nil {
 		r.writeProblem(unavailable)
 	}
 }
 
-// unavailable names no cause: that is the operator's business.
+// unavailable names no cause, which is for operators and not for clients.
 var unavailable = problem{
 	Type:   "about:blank",
 	Title:  "Service Unavailable",
@@ -71,7 +70,7 @@ func (r *Request) writeProblem(p problem) {
 		return // not reached: the struct has nothing that fails
 	}
 	h := r.Writer.Header()
-	// What an outer middleware said of another body does not hold for this one.
+	// An outer middleware may have set these for another body.
 	h.Del("Etag")
 	h.Del("Last-Modified")
 	h.Del("Content-Length")
@@ -79,12 +78,11 @@ func (r *Request) writeProblem(p problem) {
 	if h.Get("Content-Encoding") == "" { // else an outer middleware makes it another length
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
-	// An answer of the moment must not be served to the next client.
+	// No cache may serve this answer to the next client.
 	h.Set("Cache-Control", "no-store")
 	r.Writer.WriteHeader(p.Status)
 	if r.Method != http.MethodHead {
-		// The client being gone is not our concern.
-		_, _ = r.Writer.Write(body)
+		_, _ = r.Writer.Write(body) // an error means that the client is gone
 	}
 }
 
@@ -111,10 +109,9 @@ func (v Verdict) problem() problem {
 	return p
 }
 
-// IsPreflight reports whether r is a CORS preflight, which a browser sends on
-// its own account before the request that a script asked for (WHATWG Fetch,
-// section "CORS-preflight request"). A preflight has no body: what claims to be one
-// and brings a body is for a handler that takes any method.
+// IsPreflight reports whether r is a CORS preflight, which a browser sends by itself before
+// the request of a script (WHATWG Fetch, section "CORS-preflight request"). A preflight has
+// no body, so a request with one is meant for a handler that takes any method.
 func (r *Request) IsPreflight() bool {
 	return r != nil && r.Method == http.MethodOptions && !r.HasBody && r.Header.Get("Origin") != "" &&
 		r.Header.Get("Access-Control-Request-Method") != ""

@@ -10,34 +10,33 @@ import (
 )
 
 // DraftHeaders10 is the set of draft-ietf-httpapi-ratelimit-headers-10:
-// RateLimit-Policy and RateLimit, structured fields (RFC 9651) with one item
-// for each throttle, named by its uid:
+// RateLimit-Policy and RateLimit, structured fields (RFC 9651) with one item for each
+// throttle, named by its uid:
 //
 //	RateLimit-Policy: "burst";q=100;w=60
 //	RateLimit: "burst";r=50;t=30
 //
-// q is the limit that applied, w the period, left out unless it is whole
-// seconds; r what remains, and t the seconds until the limit resets or, for a
-// throttle that denies, those of Retry-After. The draft may still change, so
-// the set carries its version and isn't the default.
+// q is the limit that applied. w is the period, left out unless it is whole seconds. r is
+// what remains. t is the seconds until the limit resets or, for a throttle that denies,
+// those of Retry-After. The draft may still change, so the set carries its version and isn't
+// the default.
 //
-// A name holds printable ASCII only: other bytes of a uid, and "%", are written as
-// %XX, and what goes beyond 1,000 characters as a hash. Different uids have different
-// names.
+// A name holds printable ASCII only: other bytes of a uid, and "%", are written as %XX. A
+// name of more than 1,000 characters ends in a hash. Different uids have different names.
 var DraftHeaders10 = draftHeaders((*Result).untilReset)
 
 // DraftHeaders11 is the set of draft-ietf-httpapi-ratelimit-headers-11, which differs
 // from [DraftHeaders10] in one value: t is the effective window (section 4.1.2), the
 // seconds in which a client should use no more than r.
 //
-// For a strategy that counts in windows that is still the time to the reset. A bucket
-// refills all the while: its t is the time in which r units, at least one, flow in, so
-// that a client which spreads r over t is always admitted and r/t never tells more
-// than the rate (section 8.5); in a denied answer t is at most Retry-After. A bucket is a strategy whose Describe makes a
-// [BucketInfo]. For a throttle that denies, t is the seconds of Retry-After.
+// For a strategy that counts in windows that is the time until the reset. A bucket refills
+// continuously: its t is the time in which r units, at least one, flow in. So a client that
+// spreads r over t is always admitted, and r/t is never more than the rate (section 8.5). A
+// bucket is a strategy whose Describe returns a [BucketInfo]. For a throttle that denies, t
+// is the seconds of Retry-After; in a denied answer no t is more than that.
 //
-// The unit of q and r (section 3.1.2) is "requests", the draft's default, so it is left
-// out, also where a cost counts something else.
+// The unit of q and r (section 3.1.2) is "requests", the draft's default, so it is left out,
+// also if a cost counts something else.
 var DraftHeaders11 = draftHeaders((*Result).effectiveWindow)
 
 func draftHeaders(window func(*Result) time.Duration) HeaderSet {
@@ -78,7 +77,7 @@ func writeDraft(h http.Header, v Verdict, wait time.Duration, window func(*Resul
 
 func (r *Result) untilReset() time.Duration { return r.ResetAfter }
 
-// effectiveWindow is how long r.Remaining units last at the rate, for a bucket.
+// effectiveWindow returns how long r.Remaining units last at the rate of a bucket.
 func (r *Result) effectiveWindow() time.Duration {
 	describer, ok := r.settings.strategy.(Describer)
 	if !ok || r.limit <= 0 {
@@ -91,12 +90,12 @@ func (r *Result) effectiveWindow() time.Duration {
 	return time.Duration(min(each*float64(max(r.Remaining, 1)), float64(maxWindow)))
 }
 
-// maxWindow is more than any t needs to be, and small enough for every computation.
+// maxWindow is more than any t needs and small enough for every computation.
 const maxWindow = 1 << 62
 
-// writeDraftWindow writes t. Retry-After is one for the whole answer, and the
-// drafts want it no earlier than any t: in a denied answer the throttles that
-// deny show its value, and the others their own window up to it.
+// writeDraftWindow writes t. An answer has one Retry-After, which the drafts want no earlier
+// than any t. So in a denied answer the throttles that deny show its value, and the others
+// show their window up to it.
 func writeDraftWindow(b *strings.Builder, r *Result, wait, window time.Duration) {
 	reset := seconds(window)
 	switch {
@@ -118,12 +117,12 @@ func sfParam(b *strings.Builder, key string, n int64) {
 	b.WriteString(strconv.FormatInt(min(n, maxSFInteger), 10))
 }
 
-// maxPolicyName is how long a name may get: every reader of structured fields takes
-// Strings of 1,024 characters (RFC 9651, section 3.3.3).
+// maxPolicyName bounds names: every reader of structured fields accepts Strings of 1,024
+// characters (RFC 9651, section 3.3.3).
 const maxPolicyName = 1000
 
-// sfString writes a uid as a String of RFC 9651, section 3.3.3: printable ASCII in
-// quotes. Any other byte, and "%", becomes %XX, so that no two uids have one name.
+// sfString writes a uid as a String of RFC 9651, section 3.3.3: printable ASCII in quotes.
+// Any other byte, and "%", becomes %XX, so that no two uids have one name.
 func sfString(uid string) string {
 	name := uid
 	if !plainASCII(uid) {

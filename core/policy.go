@@ -2,24 +2,23 @@ package traffik
 
 import "errors"
 
-// ErrorPolicy says what a throttle makes of an error: a store that failed, or an
-// identity, a rate or a cost that could not be found out. A deadline that passes while
-// one of them is under way is such an error, too: the store or the function was too slow.
+// ErrorPolicy says what a throttle does after an error: its store failed, or an identity, a
+// rate or a cost function did. A deadline that passes meanwhile is such an error too,
+// because the store or the function was too slow.
 //
-// These are none, and returned whatever the policy: the cause of a context that had ended
-// before the call or that its caller cancelled, and an error about a wrong call, of the
-// throttle or of its backend, which wraps [ErrUsage]. A throttle under [WithReportOnly] lets
-// pass even what its backend refuses as a wrong call. A negative cost of a cost function
-// wraps ErrUsage too, and is for the policy.
+// The policy does not apply to two kinds of errors, which are always returned: the cause of a
+// context that had ended before the call or that the caller cancelled, and a wrong call,
+// which wraps [ErrUsage]. There are two exceptions. A throttle under [WithReportOnly] lets
+// pass even what its backend refuses as a wrong call, and a negative cost from a cost
+// function wraps ErrUsage but is for the policy.
 //
-// What FailOpen and FailClosed decide is logged; see [WithLogger].
+// A request that FailOpen or FailClosed decides is logged; see [WithLogger].
 type ErrorPolicy uint8
 
 const (
-	// DefaultPolicy lets the backend's own default decide (see
-	// [PolicySetter]). Without one it is FailOpen for a store that failed, since
-	// a limit is seldom worth an outage, and FailClosed for everything that is
-	// read from the request, since a caller could make that fail at will.
+	// DefaultPolicy is that of the backend, if it is a [PolicySetter]. Otherwise it is
+	// FailOpen for a store that failed, since a limit is seldom worth an outage, and
+	// FailClosed for identities, rates and costs, since a client could make these fail.
 	DefaultPolicy ErrorPolicy = iota
 	// FailOpen lets the request pass, with the outcome FailedOpen.
 	FailOpen
@@ -29,14 +28,15 @@ const (
 	Propagate
 )
 
-// PolicySetter is an optional power of a [Backend]: the policy for its errors
-// where a throttle has none of its own.
+// PolicySetter is an optional power of a [Backend]: it sets the policy for its errors where
+// a throttle has none. ErrorPolicy must be safe for concurrent use; [DefaultPolicy] leaves
+// the choice to the throttle's default.
 type PolicySetter interface {
 	ErrorPolicy(err error) ErrorPolicy
 }
 
-// storePolicy is what to do when the backend failed with err. A wrong call is no failure of
-// the store: whoever made it is told.
+// storePolicy is the policy when the backend failed with err. A wrong call is no failure of
+// the store, so its caller gets the error.
 func (s *settings) storePolicy(err error) ErrorPolicy {
 	if errors.Is(err, ErrUsage) {
 		return Propagate
@@ -53,7 +53,7 @@ func (s *settings) storePolicy(err error) ErrorPolicy {
 	return policy
 }
 
-// requestPolicy is what to do when the request can't be judged because of err.
+// requestPolicy is the policy when an identity, rate or cost failed with err.
 func (s *settings) requestPolicy(err error) ErrorPolicy {
 	if policy := s.policy(err); policy != DefaultPolicy {
 		return policy
