@@ -35,8 +35,8 @@ var errOver = errors.New("traffikws: the connection is over")
 // errLeft is the error of held writes once the application has closed the connection.
 var errLeft = fmt.Errorf("traffikws: the application has closed the connection: %w", net.ErrClosed)
 
-// closeState is what both directions of a connection know about its end. While the connection
-// lives, nobody takes the lock: over is open.
+// closeState is what both directions of a connection know about its end. Reads without Delay and
+// writes take the lock only once over is closed.
 type closeState struct {
 	closer func(code int, reason string) error // nil if there is no way to close
 	finish func()                              // closes after the peer's answer; nil if closer does
@@ -106,12 +106,12 @@ func (s *closeState) end(err error, code int, reason string, answered bool) {
 		return
 	}
 	timer := time.AfterFunc(closePatience, s.tell)
+	if !answered {
+		defer timer.Stop()
+		defer s.tell()
+	}
 	if s.closer != nil {
 		_ = s.closer(code, reason) // an error says that the peer is gone, as intended
-	}
-	if !answered {
-		timer.Stop()
-		s.tell()
 	}
 }
 
@@ -175,7 +175,7 @@ func (s *closeState) explain(err error) error {
 }
 
 // closedByPeer reports whether err, or an error that it wraps, says that the peer has sent a close
-// frame, and so has said all it had to say. Both libraries keep the status of the frame in a field
+// frame, after which no message follows. Both libraries keep the status of the frame in a field
 // Code of their error.
 func closedByPeer(err error) bool {
 	if v := reflect.Indirect(reflect.ValueOf(err)); v.Kind() == reflect.Struct {

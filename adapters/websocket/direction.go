@@ -109,11 +109,10 @@ func (d *direction) send(ctx context.Context, m Message, deadline time.Time) (bo
 	if err != nil || admitted || d.mode.silent {
 		return admitted && err == nil, err
 	}
-	denied := &DeniedError{Verdict: p.verdict, Closed: d.ends(p.verdict)}
-	if !denied.Closed {
-		return false, denied
+	if !d.ends(p.verdict) {
+		return false, &DeniedError{Verdict: p.verdict}
 	}
-	d.closing.end(denied, policyViolation, overLimitReason, false)
+	d.closing.end(&DeniedError{Verdict: p.verdict, Closed: true}, policyViolation, overLimitReason, false)
 	return false, d.closing.denied() // perhaps of another end
 }
 

@@ -82,11 +82,10 @@ func (m *Meter) limitOf(message Message) traffik.Limiter {
 	case m.choose == nil:
 		return m.limit
 	}
-	limit := m.choose(message)
-	if isNil(limit) {
-		return nil
+	if limit := m.choose(message); !isNil(limit) {
+		return limit
 	}
-	return limit
+	return nil
 }
 
 // isNil reports whether v is nil or a nil pointer, such as the connection of a handshake that failed.
