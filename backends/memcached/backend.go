@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
@@ -32,21 +31,8 @@ import (
 // [traffik.Decision.Ahead] tells the difference. RetryAfter and ResetAfter count from
 // the caller's own time. See [WithMaxSkew].
 type Backend struct {
-	client     *memcache.Client
-	clock      traffik.Clock
-	namespace  string
-	timeout    time.Duration
-	late       error // what calls end with after timeout
-	crowded    error // the same, of calls that had no turn at a key until then
-	maxSkew    time.Duration
-	clocks     clockWarner
-	maxState   int
-	locks      keyLocks
-	generation generation
-
-	mu      sync.Mutex // guards closed, and workers against growing when it is set
-	closed  bool
-	workers sync.WaitGroup
+	engine *store.Backend
+	items  *items
 }
 
 // New returns a backend on the servers of client, which is neither changed nor
@@ -77,50 +63,47 @@ func New(client *memcache.Client, opts ...Option) (*Backend, error) {
 	if err := errors.Join(c.errs...); err != nil {
 		return nil, err
 	}
-	return &Backend{
-		client:     client,
-		clock:      c.clock,
-		namespace:  c.namespace,
-		timeout:    c.timeout,
-		late:       fmt.Errorf("%w: memcached: no answer within %v", traffik.ErrBackend, c.timeout),
-		crowded:    fmt.Errorf("%w: memcached: no turn at the key within %v", traffik.ErrContention, c.timeout),
+	s := &items{
+		client: client, clock: c.clock, namespace: c.namespace,
 		maxSkew:    c.maxSkew.Truncate(time.Microsecond),
-		clocks:     clockWarner{logger: c.logger},
 		maxState:   c.maxItemBytes - itemOverheadBytes,
+		clocks:     clockWarner{logger: c.logger},
 		generation: generation{key: generationKey(c.namespace)},
-	}, nil
+	}
+	return &Backend{items: s, engine: store.New(s, store.Options{
+		Timeout: c.timeout,
+		Late:    fmt.Errorf("%w: memcached: no answer within %v", traffik.ErrBackend, c.timeout),
+		Busy:    fmt.Errorf("%w: memcached: others worked on the key for %v", traffik.ErrContention, c.timeout),
+		Quiet:   true,
+		Spare:   s.maxSkew + goneAfter,
+	})}, nil
+}
+
+// errUnmade is the answer of a Backend that New did not make.
+var errUnmade = fmt.Errorf("%w: the memcached Backend is nil or zero; make it with traffikmemcached.New", traffik.ErrUsage)
+
+// made returns errUnmade if New did not make b.
+func (b *Backend) made() error {
+	if b == nil || b.engine == nil {
+		return errUnmade
+	}
+	return nil
 }
 
 // Take implements [traffik.Backend].
 func (b *Backend) Take(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
-	return b.draw(ctx, ops, out, (*take).run)
+	if err := b.made(); err != nil {
+		return err
+	}
+	return b.engine.Take(ctx, ops, out)
 }
 
 // Peek implements [traffik.Backend]: one round trip, nothing is written.
 func (b *Backend) Peek(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
-	return b.draw(ctx, ops, out, (*take).look)
-}
-
-func (b *Backend) draw(ctx context.Context, ops []traffik.Op, out []traffik.Decision, run func(*take, context.Context) error) error {
-	if err := b.misused(ctx); err != nil {
+	if err := b.made(); err != nil {
 		return err
 	}
-	if err := store.CheckOps(ops, out); err != nil {
-		return err
-	}
-	t := b.newTake(ops)
-	err := b.do(ctx, func(ctx context.Context) error { return run(t, ctx) }, t.undo)
-	if err == b.late && t.queued.Load() { //nolint:errorlint // this very value: the store has not failed
-		return b.crowded
-	}
-	if err != nil {
-		return err
-	}
-	for i := range ops {
-		ops[i].Draw.Now = t.ops[i].Draw.Now
-		out[i] = t.told(i)
-	}
-	return nil
+	return b.engine.Peek(ctx, ops, out)
 }
 
 // Reset implements [traffik.Backend], in one round trip for each key. It forgets the
@@ -128,21 +111,23 @@ func (b *Backend) draw(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 // whose time a clock that ran ahead has moved on. It stops at the first key that fails;
 // the error is that of any other call, and the keys before it are reset.
 func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
-	if err := b.misused(ctx); err != nil {
+	if err := b.made(); err != nil {
 		return err
 	}
-	names := b.names(keys)
-	return b.do(ctx, func(ctx context.Context) error {
-		for _, name := range names {
+	keys = slices.Clone(keys)
+	return b.engine.Do(ctx, func(ctx context.Context) error {
+		for _, key := range keys {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if err := b.onFresh(func() error { return b.client.Delete(name) }); err != nil && !errors.Is(err, memcache.ErrCacheMiss) {
+			name := itemKey(b.items.namespace, key)
+			err := b.items.onFresh(func() error { return b.items.client.Delete(name) })
+			if err != nil && !errors.Is(err, memcache.ErrCacheMiss) {
 				return failed(err)
 			}
 		}
 		return nil
-	}, nil)
+	})
 }
 
 // ResetNamespace implements [traffik.NamespaceResetter] by writing a new
@@ -150,39 +135,28 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 // included. Memcached frees items that are never drawn on again when they expire. Errors
 // are those of any other call; after one it is not known whether the namespace was reset.
 func (b *Backend) ResetNamespace(ctx context.Context) error {
-	if err := b.misused(ctx); err != nil {
+	if err := b.made(); err != nil {
 		return err
 	}
-	return b.do(ctx, b.nextGeneration, nil)
+	return b.engine.Do(ctx, b.items.nextGeneration)
 }
 
 // ReadStates implements [traffik.StateReader], in one round trip. The instant is this
 // server's own time or the latest time of the keys, whichever is later. Errors are those
 // of any other call.
 func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
-	if err := b.misused(ctx); err != nil {
+	if err := b.made(); err != nil {
 		return dst, 0, err
 	}
-	names := b.names(keys)
-	entries := make([]entry, len(names))
-	err := b.do(ctx, func(ctx context.Context) error { return b.fetch(ctx, names, entries) }, nil)
-	if err != nil {
-		return dst, 0, err
-	}
-	now := b.clock.Now().Add(0) // within what an Instant may be
-	for i := range entries {
-		dst = append(dst, slices.Clone(entries[i].state))
-		now = max(now, entries[i].stamp)
-	}
-	return dst, now, nil
+	return b.engine.ReadStates(ctx, keys, dst)
 }
 
 // MaxStateBytes implements [traffik.StateBounder]; see [WithMaxItemBytes].
 func (b *Backend) MaxStateBytes() int {
-	if b == nil || b.client == nil {
-		panic(errUnmade.Error())
+	if err := b.made(); err != nil {
+		panic(err.Error())
 	}
-	return b.maxState
+	return b.items.maxState
 }
 
 // Close implements [traffik.Backend]. No call begins after it, and it returns when
@@ -196,27 +170,10 @@ func (b *Backend) MaxStateBytes() int {
 //
 // The client stays open.
 func (b *Backend) Close() error {
-	if b == nil || b.client == nil {
-		return errUnmade
+	if err := b.made(); err != nil {
+		return err
 	}
-	b.mu.Lock()
-	b.closed = true
-	b.mu.Unlock()
-	b.workers.Wait()
-	return nil
-}
-
-func (b *Backend) names(keys []traffik.Key) []string {
-	names := make([]string, len(keys))
-	for i, key := range keys {
-		names[i] = itemKey(b.namespace, key)
-	}
-	return names
-}
-
-// failed is what callers get to see of an error of the client.
-func failed(err error) error {
-	return fmt.Errorf("%w: memcached: %w", traffik.ErrBackend, err)
+	return b.engine.Close()
 }
 
 var (

@@ -12,6 +12,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // generation is the namespace's generation number as this process knows it: one
@@ -33,61 +34,45 @@ const blindness = time.Second
 
 const generationBytes = 8
 
-// fetch reads names, and the generation, with one multi-get into entries.
-func (b *Backend) fetch(ctx context.Context, names []string, entries []entry) error {
-	items, err := b.fetchItems(ctx, names)
-	if err != nil {
-		return failed(err)
+// fetch reads names, and the generation, with one multi-get.
+func (s *items) fetch(ctx context.Context, names []string) (found map[string]*memcache.Item, generation uint64, err error) {
+	if s.generation.avoided() {
+		found, err = s.getMulti(names)
+		return found, s.generation.seen.Load(), err
 	}
-	generation := b.generation.read(items)
-	for i, name := range names {
-		entries[i] = entryOf(items[name], generation)
+	found, err = s.getMulti(append([]string{s.generation.key}, names...))
+	switch {
+	case err == nil:
+		s.generation.blindUntil.Store(0)
+		s.restore(found[s.generation.key])
+	case ctx.Err() != nil:
+		return nil, 0, err
+	default: // was it the generation's server or one of the keys'?
+		var keysErr error
+		if found, keysErr = s.getMulti(names); keysErr != nil {
+			return nil, 0, err
+		}
+		s.generation.blind()
 	}
-	return nil
-}
-
-func (b *Backend) fetchItems(ctx context.Context, names []string) (map[string]*memcache.Item, error) {
-	if b.generation.avoided() {
-		return b.getMulti(names)
-	}
-	items, err := b.getMulti(append([]string{b.generation.key}, names...))
-	if err == nil {
-		b.generation.blindUntil.Store(0)
-		b.restore(items)
-		return items, nil
-	}
-	if ctx.Err() != nil {
-		return nil, err
-	}
-	// Was it the generation's server or one of the keys'?
-	items, keysErr := b.getMulti(names)
-	if keysErr != nil {
-		return nil, err
-	}
-	b.generation.blind()
-	return items, nil
+	return found, s.generation.learn(numberOf(found[s.generation.key])), nil
 }
 
 // restore stores the generation again if its item was lost, or put back by a
 // process that remembers an older one, for processes that do not know it.
-func (b *Backend) restore(items map[string]*memcache.Item) {
-	seen, item := b.generation.seen.Load(), items[b.generation.key]
+func (s *items) restore(item *memcache.Item) {
+	seen := s.generation.seen.Load()
 	if seen <= numberOf(item) {
 		return
 	}
-	if err := b.raise(item, seen); err != nil && !errors.Is(err, errConflict) {
-		b.generation.blind()
+	if err := s.raise(item, seen); err != nil && !errors.Is(err, store.ErrConflict) {
+		s.generation.blind()
 	}
 }
 
-// raise stores number in place of item, nil for none, or returns errConflict if
+// raise stores number in place of item, nil for none, or returns [store.ErrConflict] if
 // another was stored meanwhile.
-func (b *Backend) raise(item *memcache.Item, number uint64) error {
-	value := binary.LittleEndian.AppendUint64(nil, number)
-	if item == nil {
-		return stored(b.client.Add(&memcache.Item{Key: b.generation.key, Value: value}))
-	}
-	return stored(b.client.CompareAndSwap(&memcache.Item{Key: b.generation.key, Value: value, CasID: item.CasID}))
+func (s *items) raise(item *memcache.Item, number uint64) error {
+	return s.replace(item, &memcache.Item{Key: s.generation.key, Value: binary.LittleEndian.AppendUint64(nil, number)})
 }
 
 // numberOf is the generation that item holds: 0 for none and for what no reset
@@ -103,19 +88,19 @@ func numberOf(item *memcache.Item) uint64 {
 	return number
 }
 
-func (b *Backend) getMulti(keys []string) (items map[string]*memcache.Item, err error) {
-	err = b.onFresh(func() error {
-		items, err = b.client.GetMulti(keys)
+func (s *items) getMulti(keys []string) (found map[string]*memcache.Item, err error) {
+	err = s.onFresh(func() error {
+		found, err = s.client.GetMulti(keys)
 		return err
 	})
-	return items, err
+	return found, err
 }
 
 // onFresh repeats a request that does no harm when it is made twice until its
 // connection is not broken: after a server's restart the client still holds those
 // of before, as many as it keeps open.
-func (b *Backend) onFresh(request func() error) error {
-	stale := b.client.MaxIdleConns
+func (s *items) onFresh(request func() error) error {
+	stale := s.client.MaxIdleConns
 	if stale <= 0 {
 		stale = memcache.DefaultMaxIdleConns
 	}
@@ -131,11 +116,6 @@ func (b *Backend) onFresh(request func() error) error {
 func broken(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
-// read returns the generation as of items, and remembers it.
-func (g *generation) read(items map[string]*memcache.Item) uint64 {
-	return g.learn(numberOf(items[g.key]))
 }
 
 // learn remembers number unless a later one is known, and returns which is.
@@ -154,17 +134,18 @@ func (g *generation) learn(number uint64) uint64 {
 // nextGeneration writes a number above every one before, also those of resets
 // at the same time. Should the last one have been lost, no process remember it
 // and nobody have set the clock back since, the time is above it too.
-func (b *Backend) nextGeneration(ctx context.Context) error {
-	return attempt(ctx, func() error {
-		items, err := b.getMulti([]string{b.generation.key})
+func (s *items) nextGeneration(ctx context.Context) error {
+	return store.Retry(ctx, func() error {
+		found, err := s.getMulti([]string{s.generation.key})
 		if err != nil {
 			return failed(err)
 		}
-		number := max(b.generation.read(items)+1, uint64(wallNow().UnixMicro()))
-		if err := b.raise(items[b.generation.key], number); err != nil {
+		item := found[s.generation.key]
+		number := max(s.generation.learn(numberOf(item))+1, uint64(wallNow().UnixMicro()))
+		if err := s.raise(item, number); err != nil {
 			return err
 		}
-		b.generation.learn(number)
+		s.generation.learn(number)
 		return nil
 	})
 }

@@ -26,6 +26,7 @@ const (
 
 // entry is one key as it was read.
 type entry struct {
+	name       string
 	item       *memcache.Item  // nil if there is none
 	generation uint64          // to write it under
 	stamp      traffik.Instant // it is decided at this time at the earliest

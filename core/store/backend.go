@@ -242,7 +242,9 @@ func (b *Backend) await(c *call, ops []traffik.Op) error {
 				return err
 			}
 		case <-timer.C:
-			looks = b.looks
+			if b.waits(c, false) {
+				looks = b.looks
+			}
 		case looks <- struct{}{}:
 			looks = nil
 			ahead := newCall(c.ctx, ops)
@@ -259,12 +261,12 @@ func (b *Backend) leave(c *call) error {
 	b.locks.mu.Lock()
 	defer b.locks.mu.Unlock()
 	cause := context.Cause(c.ctx)
-	switch {
-	case c.state == ended:
+	switch c.state {
+	case ended:
 		return nil
-	case c.state == waiting:
+	case waiting:
 		b.startAll(b.locks.leave(c))
-		if cause == b.late { //nolint:errorlint // this very value: the store has not failed
+		if cause == b.late && !c.looks { //nolint:errorlint // this very value: the store has not failed
 			cause = b.busy
 		}
 	default:
@@ -287,12 +289,22 @@ func (b *Backend) look(ctx context.Context, c *call) (changes bool, err error) {
 	return slices.ContainsFunc(alone.entries, (*Entry).changed), c.end.result()
 }
 
-// lookAhead answers c, which waits, as its copy is answered if that changes nothing.
+// waits reports whether c still waits, and notes whether it looks.
+func (b *Backend) waits(c *call, looks bool) bool {
+	b.locks.mu.Lock()
+	defer b.locks.mu.Unlock()
+	c.looks = looks
+	return c.state == waiting
+}
+
+// lookAhead answers c, which waits, as its copy is answered unless that changes anything.
 func (b *Backend) lookAhead(c, ahead *call) {
-	end := ending{err: ErrExited}
-	changes := false
+	if !b.waits(c, true) {
+		return
+	}
+	changes, end := false, ending{err: ErrExited}
 	defer func() {
-		if changes || end.err != nil {
+		if b.waits(c, false); changes {
 			return
 		}
 		b.locks.mu.Lock()

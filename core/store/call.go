@@ -36,6 +36,7 @@ type call struct {
 
 	state callState // guarded by keyLocks.mu
 	batch *batch    // nil while the call waits
+	looks bool      // the store is asked meanwhile; guarded by keyLocks.mu
 	done  chan struct{}
 	end   ending // what the caller is told, once done is closed
 }

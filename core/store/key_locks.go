@@ -69,7 +69,7 @@ func (l *keyLocks) lock(key traffik.Key, by *batch) {
 func (l *keyLocks) gather(first *call) *batch {
 	b := newBatch(first)
 	l.join(b, first)
-	for i := 0; i < len(b.entries); i++ { // joining adds entries
+	for i := 0; i < len(b.entries); i++ { //nolint:intrange // joining adds entries
 		lock := l.keys[b.entries[i].Key]
 		lock.waiting = slices.DeleteFunc(lock.waiting, func(c *call) bool {
 			return l.fits(b, c) && l.join(b, c)
