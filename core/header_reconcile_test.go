@@ -53,7 +53,7 @@ func TestReconcileHeaders(t *testing.T) {
 			"Retry-After: 7\n" + fill("500", "300", "7"),
 		},
 		{"two layers behind", XRateLimitHeaders, []string{"X-RateLimit-Remaining: 3", "X-RateLimit-Limit: 5", "X-RateLimit-Reset: 7", "X-RateLimit-Remaining: 2"}, 200, fill("5", "3", "7")},
-		{"it tells less", XRateLimitHeaders, []string{"X-RateLimit-Limit: 5"}, 200, fill("10", "9", "60")},
+		{"it shows less", XRateLimitHeaders, []string{"X-RateLimit-Limit: 5"}, 200, fill("10", "9", "60")},
 		{"a whole set is shown", XRateLimitHeaders, []string{"X-RateLimit-Remaining: 3"}, 200, "X-Ratelimit-Remaining: 3\n"},
 		{"it is no number", XRateLimitHeaders, []string{"X-RateLimit-Remaining: many", "X-RateLimit-Limit: 5"}, 200, fill("10", "9", "60")},
 		{"other names", NamedHeaders("L", "R", ""), []string{"L: 5", "R: 3"}, 200, "L: 5\nR: 3\n"},

@@ -18,8 +18,7 @@ type reply struct {
 	body   []byte
 }
 
-// answer judges a request with limiter hits times and returns the reply to the
-// last.
+// answer checks a request with limiter hits times and returns the reply to the last.
 func answer(t *testing.T, limiter Limiter, hits int, method string) reply {
 	t.Helper()
 	var rec *httptest.ResponseRecorder
@@ -190,7 +189,7 @@ func TestHeadersShownWhenDeniedBesideOthers(t *testing.T) {
 	}
 }
 
-// What only reports is not what clients are told, unless there is nothing else.
+// Clients see a throttle that only reports if there is no other.
 func TestHeadersLeaveReportsOut(t *testing.T) {
 	t.Parallel()
 	m, _ := newTestMemory(t)
@@ -242,6 +241,30 @@ func TestExposedHeaders(t *testing.T) {
 		"ETag, retry-after, X-Ratelimit-Limit, X-Ratelimit-Remaining, X-Ratelimit-Reset")
 }
 
+// A request over the limit that goes on has the headers of its limit and the application's
+// own Retry-After.
+func TestWriteLimitHeaders(t *testing.T) {
+	t.Parallel()
+	m, _ := newTestMemory(t)
+	throttle := newTestThrottle(t, "1/min", WithBackend(m))
+	for _, own := range []string{"", "7"} {
+		rec := httptest.NewRecorder()
+		if own != "" {
+			rec.Header().Set("Retry-After", own)
+		}
+		var r *Request
+		for range 2 { // the second is over the limit
+			r = &Request{RemoteAddr: "192.0.2.1:1", Writer: rec}
+			if _, err := throttle.Admit(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.WriteLimitHeaders()
+		wantHeader(t, rec.Header(), "X-RateLimit-Remaining", "0")
+		wantHeader(t, rec.Header(), "Retry-After", own)
+	}
+}
+
 func TestExemptedHasNoHeaders(t *testing.T) {
 	t.Parallel()
 	id := Identify("user", func(*Request) (string, error) { return "", Exempted })
@@ -278,6 +301,7 @@ func TestWithoutAWriter(t *testing.T) {
 	t.Parallel()
 	r := &Request{}
 	r.WriteHeaders()
+	r.WriteLimitHeaders()
 	r.WriteDenied(Verdict{})
 	r.WriteUnavailable()
 }
@@ -291,8 +315,8 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
-// t of the draft is that of the answer's Retry-After at most, also when the
-// throttle that denies tells its limit in other headers, or in none.
+// The draft's t is never more than Retry-After, also when the throttle that denies uses
+// other headers, or none.
 func TestDraftHeadersBesideOthers(t *testing.T) {
 	t.Parallel()
 	m, _ := newTestMemory(t)

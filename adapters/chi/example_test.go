@@ -50,7 +50,7 @@ func ExampleOnDenied() {
 	// 418 0
 }
 
-// A handler sees how its request was judged.
+// A handler sees the verdict of its request.
 func ExampleVerdictFrom() {
 	items := traffik.MustNew("example:chi:verdict", "5/d")
 	r := chi.NewRouter()

@@ -25,7 +25,7 @@ func seen(id *traffik.Identifier, into *string) *traffik.Identifier {
 	})
 }
 
-// newLimit is a limit on a store of its own.
+// newLimit is a limit on a new store.
 func newLimit(t *testing.T, opts ...traffik.Option) *traffik.Throttle {
 	t.Helper()
 	memory, err := traffik.NewMemory()

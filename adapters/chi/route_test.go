@@ -206,8 +206,8 @@ func TestHeadBeforeGetHead(t *testing.T) {
 	}
 }
 
-// A mount's own path may have a route outside of it, which chi does not tell from the
-// mount: it keeps its name.
+// A mount's own path may have a route outside of the mount. Chi doesn't distinguish the two,
+// and the route keeps its name.
 func TestRouteOutsideOfItsMount(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"root", "route"} {

@@ -45,7 +45,7 @@ func ExampleOnDenied() {
 	// 418 0
 }
 
-// A handler sees how its request was judged.
+// A handler sees the verdict of its request.
 func ExampleVerdictFrom() {
 	items := traffik.MustNew("example:echo:verdict", "5/d")
 	e := echo.New()

@@ -48,7 +48,7 @@ func TestDenialKeepsItsBody(t *testing.T) {
 	}
 }
 
-// An error under Propagate reaches echo's error handler, which can tell it.
+// An error under Propagate reaches echo's error handler, which can recognize it.
 func TestPropagatedError(t *testing.T) {
 	t.Parallel()
 	down := errors.New("down")

@@ -50,8 +50,8 @@ func remaining(t *testing.T, queue *traffik.Throttle) int64 {
 	return stat.Remaining
 }
 
-// A request that can't wait for its turn is denied at once, gives its place back, and
-// is told when it could.
+// A request that can't wait for its turn is denied at once and refunded, and its
+// Retry-After is when it could wait.
 func TestHoldRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	upload := func(size int) *http.Request {
@@ -132,9 +132,9 @@ func TestHoldRefusedAtOnce(t *testing.T) {
 					t.Errorf("X-RateLimit-Remaining %s beside a denial, want 0", got)
 				}
 				if got := remaining(t, queue); got != 8 {
-					t.Errorf("%d of 9 places are left, want 8: the refused one was given back", got)
+					t.Errorf("%d of 9 units are left, want 8: the refused one is refunded", got)
 				}
-				// The wait that it was told is enough.
+				// Retry-After is enough.
 				var wait int
 				_, _ = fmt.Sscan(c.wait, &wait)
 				<-time.After(time.Duration(wait) * time.Second)
@@ -236,8 +236,8 @@ func TestOverloadOfALongQueue(t *testing.T) {
 	}
 }
 
-// All throttles of a gate give back what they took when one of them would hold the
-// request too long; only that one denies. A handler that decides finds it so.
+// All throttles of a gate refund the request when one of them would hold it too long; only
+// that one denies, and a handler under PassOn sees that.
 func TestHoldRefusedInAGate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -287,8 +287,8 @@ var requests = map[string]string{
 	"empty body":     "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
 }
 
-// A client that leaves while it is held has its place given back, and its handler does
-// not run, whether or not it has sent a body that nobody has read.
+// A client that leaves while its request is held is refunded, and its handler does not run,
+// also if it sent a body that nobody read.
 func TestHeldClientLeaves(t *testing.T) {
 	t.Parallel()
 	for name, text := range requests {

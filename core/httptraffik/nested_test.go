@@ -53,9 +53,9 @@ func rewritten(next http.Handler) http.Handler {
 	})
 }
 
-// The parts of a batch, dispatched by a handler with the context of the request
-// that brought them, are requests of their own.
-func TestRequestsMadeByAHandlerAreJudged(t *testing.T) {
+// A handler dispatches the parts of a batch with the context of the request that brought
+// them: each is a request by itself.
+func TestRequestsMadeByAHandlerAreCounted(t *testing.T) {
 	t.Parallel()
 	limit := httptraffik.New(newLimit(t, "3/d"))
 	var statuses []int
@@ -81,7 +81,7 @@ func TestRequestsMadeByAHandlerAreJudged(t *testing.T) {
 	}
 }
 
-// A handler finds its request and how it was judged in the context.
+// A handler finds its request and the verdict in the context.
 func TestVerdictInsideAHandler(t *testing.T) {
 	t.Parallel()
 	limit := httptraffik.New(newLimit(t, "3/d"))
@@ -121,8 +121,7 @@ func TestNestedPassOnTellsNoWait(t *testing.T) {
 	}
 }
 
-// A limit that counts some outcomes is asked again by a second try of the same
-// request, once the charge of the first was given back.
+// A second try of the same request is charged again once the first was refunded.
 func TestCountOnlyOnASecondTry(t *testing.T) {
 	t.Parallel()
 	limit := newLimit(t, "5/d")

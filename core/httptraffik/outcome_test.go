@@ -141,7 +141,7 @@ func TestCountOnlyIsBounded(t *testing.T) {
 }
 
 // While the refund of a first try is still under way, a second try of the same
-// request is judged anew, and reading the verdict is no race.
+// request is charged anew, and reading the verdict is no race.
 func TestSecondTryWhileTheRefundIsUnderWay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -416,8 +416,8 @@ func TestCountOnlyOfALongResponse(t *testing.T) {
 	}
 }
 
-// What the application says of its own with Retry-After stays where the request
-// goes on, and gives way to ours in a denial.
+// The application's Retry-After stays if the request goes on, and ours replaces it in a
+// denial.
 func TestPassOnKeepsTheApplicationsRetryAfter(t *testing.T) {
 	t.Parallel()
 	limit := httptraffik.New(newLimit(t, "1/d"), httptraffik.PassOn())
@@ -505,8 +505,7 @@ func TestPassOn(t *testing.T) {
 	}
 }
 
-// A charge that a handler was let through to see is not made, so that there is
-// nothing to give back.
+// A request over the limit that is passed on was not charged, so nothing is refunded.
 func TestPassOnWithCountOnly(t *testing.T) {
 	t.Parallel()
 	limit := newLimit(t, "1/d")

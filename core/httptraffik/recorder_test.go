@@ -103,7 +103,7 @@ func (r readingRecorder) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(r.ResponseRecorder, src)
 }
 
-// flushing is a writer that tells of failed flushes, and has no other name for one.
+// flushing is a writer that flushes only by FlushError.
 type flushing struct{ http.ResponseWriter }
 
 func (w flushing) FlushError() error { return http.NewResponseController(w.ResponseWriter).Flush() }

@@ -86,8 +86,7 @@ func (r reply) problem(t *testing.T) (p struct {
 	return p
 }
 
-// store is a backend of its own for a test, with a clock half a second into a
-// period of ten.
+// store is a new backend with a clock half a second into a period of ten.
 func store(t *testing.T) (traffik.Backend, *traffiktest.Clock) {
 	t.Helper()
 	clock := traffiktest.NewClock(time.Unix(1_700_000_000, 500_000_000))

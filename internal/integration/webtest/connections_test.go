@@ -35,8 +35,8 @@ func pusherOf(w http.ResponseWriter) http.Pusher {
 	return nil
 }
 
-// serveHijack speaks a protocol of its own, with what the client sent along
-// with the request first.
+// serveHijack speaks another protocol, beginning with what the client sent along with the
+// request.
 func serveHijack(s *site, w http.ResponseWriter, r *http.Request) {
 	hijacker, ok := w.(http.Hijacker)
 	if !ok {

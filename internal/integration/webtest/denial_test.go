@@ -28,8 +28,7 @@ func denying(t *testing.T, f framework, p *protocol, a app) *site {
 	return s
 }
 
-// wantDenied reads an answer that tells how long to wait, and keeps what was set
-// before it.
+// wantDenied reads an answer with Retry-After that keeps what was set before it.
 func wantDenied(t *testing.T, res *http.Response, err error) {
 	t.Helper()
 	if err != nil {

@@ -75,8 +75,8 @@ func eachGateway(t *testing.T, run func(t *testing.T, g gateway)) {
 	}
 }
 
-// told is what a response says in headers of limits, each line of its own.
-func told(h http.Header) []string {
+// limitLines are the headers of limits of a response, each value on a line.
+func limitLines(h http.Header) []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		if strings.Contains(strings.ToLower(name), "ratelimit") || strings.HasPrefix(name, "X-My") || name == "Retry-After" {
@@ -137,12 +137,12 @@ func TestGatewayHeaders(t *testing.T) {
 					_, _ = io.WriteString(w, "hello")
 				}))
 				cl := g.serve(t, app{}, limit(t, "gateway", c.outer, opts...), service)
-				if got := told(cl.wantStatus(http.StatusOK).header); !slices.Equal(got, c.first) {
+				if got := limitLines(cl.wantStatus(http.StatusOK).header); !slices.Equal(got, c.first) {
 					t.Errorf("admitted by both: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.first, "\n"))
 				}
 				cl.wantStatus(http.StatusOK)
 				got := cl.wantStatus(http.StatusTooManyRequests)
-				if got := told(got.header); !slices.Equal(got, c.denied) {
+				if got := limitLines(got.header); !slices.Equal(got, c.denied) {
 					t.Errorf("denied: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.denied, "\n"))
 				}
 				want := "service"
@@ -180,7 +180,7 @@ func TestGatewayOfGateways(t *testing.T) {
 			counts:  func(int) bool { return true },
 			handler: httputil.NewSingleHostReverseProxy(target).ServeHTTP,
 		})
-		got := told(c.wantStatus(http.StatusOK).header)
+		got := limitLines(c.wantStatus(http.StatusOK).header)
 		if want := []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Remaining: 4"}; len(got) != 3 || !slices.Equal(got[:2], want) {
 			t.Errorf("got\n%s\nwant those of the service", strings.Join(got, "\n"))
 		}
@@ -222,7 +222,7 @@ func TestGatewayKeepsHowTheServiceAnswers(t *testing.T) {
 				if name != "early hints" && (got.status != direct.Code || got.body != direct.Body.String()) {
 					t.Errorf("got %d and %d bytes, want %d and %d", got.status, len(got.body), direct.Code, direct.Body.Len())
 				}
-				if got := told(got.header); len(got) != 3 || got[0] != "X-Ratelimit-Limit: 5" {
+				if got := limitLines(got.header); len(got) != 3 || got[0] != "X-Ratelimit-Limit: 5" {
 					t.Errorf("got\n%s\nwant three headers, those of the service", strings.Join(got, "\n"))
 				}
 			})
@@ -262,7 +262,7 @@ func TestGatewayUpgrade(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = res.Body.Close()
-			if got := told(res.Header); res.StatusCode != 101 || len(got) != 3 || got[0] != "X-Ratelimit-Limit: 5" {
+			if got := limitLines(res.Header); res.StatusCode != 101 || len(got) != 3 || got[0] != "X-Ratelimit-Limit: 5" {
 				t.Errorf("status %d, headers\n%s\nwant 101 and the service's", res.StatusCode, strings.Join(got, "\n"))
 			}
 		}

@@ -91,8 +91,8 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// A client that hangs up while it is held, its body unread, is not served, and what it
-// took is given back.
+// A client that hangs up while its request is held, with its body unread, is refunded and not
+// served.
 func TestHeldClientHangsUp(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {

@@ -121,11 +121,11 @@ func TestOneRunAndOneBody(t *testing.T) {
 	}
 }
 
-// stalling is a store that keeps whoever gives back waiting.
+// stalling is a store whose refunds hang.
 type stalling struct {
 	traffik.Backend
 	release chan struct{}
-	given   chan error // how each call to give back ended
+	given   chan error // how each call to refund ended
 }
 
 func newStalling(t *testing.T) *stalling {
@@ -178,8 +178,7 @@ func TestASlowStoreHoldsNoResponseUp(t *testing.T) {
 	}
 }
 
-// Streams and connections that are taken over settle at once, whichever way the
-// handler goes, and are counted as what they are.
+// Streams and hijacked connections are decided at once, whatever the handler does later.
 func TestCountOnlyOfLongResponses(t *testing.T) {
 	t.Parallel()
 	hijack := func(w http.ResponseWriter) error {

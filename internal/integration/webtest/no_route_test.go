@@ -45,7 +45,7 @@ func TestNoRouteIsTheRoutersAnswer(t *testing.T) {
 			t.Parallel()
 			everywhere(t, func(t *testing.T, f framework) {
 				if f.name == "net/http" && level == "engine" {
-					return // around the mux there is no router to tell: TestByRouteAroundAMux
+					return // around the mux no router knows the route: TestByRouteAroundAMux
 				}
 				backend, _ := store(t)
 				byRoute := limit(t, "by route", "100/h", traffik.WithBackend(backend), traffik.WithIdentifier(traffik.Combine(traffik.ClientIP(), traffik.ByRoute())))
@@ -105,7 +105,7 @@ func TestNoRouteIsLimited(t *testing.T) {
 	})
 }
 
-// Where no router will ever tell, the first request shows it.
+// If no router will ever know the route, the first request shows it.
 func TestByRouteAroundAMux(t *testing.T) {
 	t.Parallel()
 	backend, _ := store(t)

@@ -253,8 +253,8 @@ func TestLoginAtOnce(t *testing.T) {
 	}
 }
 
-// The charge is given back although the client is gone, and stays for a failure
-// whose answer nobody waited for. The store refuses calls whose context ended.
+// A request is refunded although the client is gone, and stays charged for a failure whose
+// answer nobody waited for. The store refuses calls whose context ended.
 func TestCountOnlyOfAClientThatIsGone(t *testing.T) {
 	t.Parallel()
 	for name, framework := range limited {
@@ -459,7 +459,7 @@ func TestEchoOutcomes(t *testing.T) {
 	}
 }
 
-// Echo: denials as errors of its own for the application's error handler.
+// Echo: denials as errors for the application's error handler.
 func TestEchoByErrorHandler(t *testing.T) {
 	t.Parallel()
 	backend, _ := store(t)

@@ -94,9 +94,8 @@ func open(t *testing.T, p *protocol, o *observation, build func(s *site) http.Ha
 	return s
 }
 
-// close returns when all is over: handlers have returned, and panics that
-// reached the server are in its log, which HTTP/2 writes after it has told the
-// client.
+// close returns when all is over: handlers have returned, and panics that reached the server
+// are in its log, which HTTP/2 writes after the answer.
 func (s *site) close() {
 	s.closing.Do(func() {
 		s.transport.CloseIdleConnections()
@@ -182,8 +181,8 @@ func (s *site) visit(method string, body io.Reader, lines ...string) {
 	s.finish(s.send(s.request(method, body, lines...))) //nolint:bodyclose // finish closes it
 }
 
-// wire sends text as it is over a connection of its own, without TLS, and notes
-// all that comes back until the server closes it.
+// wire sends text as it is over a new connection without TLS, and notes all that comes back
+// until the server closes it.
 func (s *site) wire(text string) {
 	conn, r := s.dial()
 	defer func() { _ = conn.Close() }()

@@ -18,8 +18,8 @@ import (
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
-// Five in ten seconds at each level of use: the sixth is told how long to wait,
-// and waiting so long is enough.
+// Five in ten seconds at each level of use: the sixth gets a Retry-After, and waiting that
+// long is enough.
 func TestDenial(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"engine", "group", "route"} {

@@ -139,7 +139,7 @@ func (b *behaviour) handler(s *site, how setup) http.Handler {
 			want = 3
 		}
 		if got := len(httptraffik.VerdictFrom(r.Context()).Results()); got != want {
-			s.t.Errorf("judged by %d limits, want %d", got, want)
+			s.t.Errorf("checked by %d limits, want %d", got, want)
 		}
 		b.serve(s, w, r)
 	})

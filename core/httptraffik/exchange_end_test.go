@@ -35,8 +35,7 @@ func TestOuterMiddlewareSeesTheRoute(t *testing.T) {
 	}
 }
 
-// The rest of the request may be read by others meanwhile, which the race
-// detector judges.
+// Others may read the rest of the request meanwhile; the race detector checks that.
 func TestOuterRequestMayBeRead(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
