@@ -40,33 +40,46 @@ type Contender struct {
 	// New makes a limiter with room for keys and returns its decision. The
 	// decision is safe for concurrent use; stop frees what it holds.
 	New func(l Limit, keys int) (allow func(key string) bool, stop func())
-	// NewFive makes five limits that all have to admit, nil for a contender that
-	// knows no better than to ask five limiters one after the other.
-	NewFive func(l Limit, keys int) (allow func(key string) bool, stop func())
+	// NewGate makes several limits that all have to admit, nil for a contender that
+	// knows no better than to ask as many limiters one after the other.
+	NewGate func(l Limit, keys, limits int) (allow func(key string) bool, stop func())
+	// NewRefund makes a decision of which a part is refunded, nil for a contender
+	// without refunds, whose plain decision is measured.
+	NewRefund func(l Limit, keys int) (allow func(key string) bool, stop func())
 }
 
-// Five makes five limits that all have to admit.
-func (c Contender) Five(l Limit, keys int) (allow func(key string) bool, stop func()) {
-	if c.NewFive != nil {
-		return c.NewFive(l, keys)
+// Gate makes several limits that all have to admit.
+func (c Contender) Gate(l Limit, keys, limits int) (allow func(key string) bool, stop func()) {
+	switch {
+	case c.NewGate != nil:
+		return c.NewGate(l, keys, limits)
+	case limits == 1:
+		return c.New(l, keys)
 	}
-	var allows [5]func(string) bool
-	var stops [5]func()
+	allows, stops := make([]func(string) bool, limits), make([]func(), limits)
 	for i := range allows {
 		allows[i], stops[i] = c.New(l, keys)
 	}
 	return func(key string) bool {
-			for _, allow := range &allows {
+			for _, allow := range allows {
 				if !allow(key) {
 					return false
 				}
 			}
 			return true
 		}, func() {
-			for _, stop := range &stops {
+			for _, stop := range stops {
 				stop()
 			}
 		}
+}
+
+// Refund makes a decision of which a part is refunded, or a plain one.
+func (c Contender) Refund(l Limit, keys int) (allow func(key string) bool, stop func()) {
+	if c.NewRefund != nil {
+		return c.NewRefund(l, keys)
+	}
+	return c.New(l, keys)
 }
 
 // Check reports that c doesn't limit as it is configured: five at once and no
@@ -75,8 +88,11 @@ func (c Contender) Check() error {
 	if err := check(c.New); err != nil {
 		return fmt.Errorf("%s, one limit: %w", c.Name, err)
 	}
-	if err := check(c.Five); err != nil {
-		return fmt.Errorf("%s, five limits: %w", c.Name, err)
+	for _, limits := range []int{1, 5} {
+		gate := func(l Limit, keys int) (func(string) bool, func()) { return c.Gate(l, keys, limits) }
+		if err := check(gate); err != nil {
+			return fmt.Errorf("%s, a gate of %d: %w", c.Name, limits, err)
+		}
 	}
 	return nil
 }
@@ -142,16 +158,23 @@ func ourContender(name string, strategy func(Limit) traffik.Strategy) Contender 
 			res, err := t.Key(key).Hit(ctx)
 			return err == nil && res.Allowed
 		}, func() { _ = backend.Close() }
-	}, NewFive: func(l Limit, keys int) (func(string) bool, func()) {
-		backend := must(traffik.NewMemory(traffik.WithMaxKeys(max(traffik.DefaultMaxKeys, 10*keys))))
+	}, NewGate: func(l Limit, keys, n int) (func(string) bool, func()) {
+		backend := must(traffik.NewMemory(traffik.WithMaxKeys(max(traffik.DefaultMaxKeys, 2*n*keys))))
 		var limits []traffik.Limiter
-		for i := range 5 {
+		for i := range n {
 			limits = append(limits, newThrottle("bench:"+strconv.Itoa(i), l, backend))
 		}
 		gate := traffik.All(limits...)
 		return func(key string) bool {
 			v, err := gate.Key(key).Hit(ctx)
 			return err == nil && v.Allowed()
+		}, func() { _ = backend.Close() }
+	}, NewRefund: func(l Limit, keys int) (func(string) bool, func()) {
+		backend := must(traffik.NewMemory(traffik.WithMaxKeys(max(traffik.DefaultMaxKeys, 2*keys))))
+		t := newThrottle("bench", l, backend)
+		return func(key string) bool {
+			res, err := t.Key(key).HitN(ctx, 2)
+			return err == nil && res.Allowed && t.Refund(ctx, res, 1) == nil
 		}, func() { _ = backend.Close() }
 	}}
 }

@@ -20,8 +20,11 @@ type Workload struct {
 	Fresh bool
 	// Exhausted uses every key up before the time is taken.
 	Exhausted bool
-	// Five asks five limits at once, all of which have to admit.
-	Five bool
+	// Gate is how many limits are asked at once, all of which have to admit; 0 is one
+	// without a gate.
+	Gate int
+	// Refund refunds a part of each decision.
+	Refund bool
 }
 
 // The limits of workloads that deny nobody are never reached, and yet a unit
@@ -45,7 +48,9 @@ var Workloads = []Workload{
 	{Name: "1000000-keys-parallel", Limit: plentyForMany, Keys: 1_000_000, Parallel: true},
 	{Name: "denied-hot-key", Limit: scarce, Keys: 1, Exhausted: true},
 	{Name: "denied-10000-keys-parallel", Limit: scarce, Keys: 10_000, Parallel: true, Exhausted: true},
-	{Name: "five-limits", Limit: plentyForMany, Keys: 1000, Five: true},
+	{Name: "five-limits", Limit: plentyForMany, Keys: 1000, Gate: 5},
+	{Name: "gate-of-one", Limit: plentyForOne, Keys: 1, Gate: 1},
+	{Name: "hit-and-refund", Limit: plentyForOne, Keys: 1, Refund: true},
 	{Name: "new-keys", Limit: plentyForMany, Keys: 200_000, Fresh: true},
 }
 
@@ -71,8 +76,11 @@ func Prepare(c Contender, w Workload, keys []string) *Bench {
 		b.at = append(b.at, worker*len(b.keys)/workers)
 	}
 	b.remake = func() (func(string) bool, func()) {
-		if w.Five {
-			return c.Five(w.Limit, w.Keys)
+		switch {
+		case w.Gate > 0:
+			return c.Gate(w.Limit, w.Keys, w.Gate)
+		case w.Refund:
+			return c.Refund(w.Limit, w.Keys)
 		}
 		return c.New(w.Limit, w.Keys)
 	}

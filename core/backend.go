@@ -117,9 +117,12 @@ func clampInstant(i Instant) Instant {
 // the same key, at the same rate, with everything that the strategy needs to tell what
 // the draw still holds. units is above 0 and at most what op took.
 func (op Op) Refund(dec *Decision, units int64) Op {
-	d := &op.Draw
-	d.Cost, d.Force = -min(units, MaxUnits), false
-	d.TakenAt, d.FreeAt, d.Delay, d.spilled = dec.At, dec.FreeAt(), dec.Delay, dec.spilled
+	op.Draw.refund(dec, units)
 	op.Advisory = false
 	return op
+}
+
+func (d *Draw) refund(dec *Decision, units int64) {
+	d.Cost, d.Force = -min(units, MaxUnits), false
+	d.TakenAt, d.FreeAt, d.Delay, d.spilled = dec.At, dec.FreeAt(), dec.Delay, dec.spilled
 }

@@ -200,7 +200,7 @@ func (s *settings) takeKnown(ctx context.Context, r *Request, rate Rate, peek bo
 	}
 	op := res.op(rate)
 	longest := r.boundDelay(ctx, &op)
-	if !s.memory.takeKnown(&op, &res.Decision, !peek) {
+	if !s.memory.takeKnown(op.Key, op.Strategy, op.counting, &op.Draw, &res.Decision, !peek) {
 		return false
 	}
 	res.answer()

@@ -96,10 +96,13 @@ func (c *counting) limit() int64 {
 	return c.capacity
 }
 
-// counts reports whether op is drawn as c counts. An op may have been changed since c was
-// put into it.
-func (c *counting) counts(op *Op) bool {
-	return c != nil && c.scope == op.Key.Scope && c.rate == op.Draw.Rate && c.strategy == op.Strategy
+// counted is how op is counted in integers, nil if it is not. An op may have been changed
+// since its counting was put into it.
+func (op *Op) counted() *counting {
+	if c := op.counting; c != nil && c.scope == op.Key.Scope && c.rate == op.Draw.Rate && c.strategy == op.Strategy {
+		return c
+	}
+	return nil
 }
 
 func (e *entry) beside() *rest {

@@ -84,7 +84,7 @@ func (t *target) commit(dec *Decision) (exact bool) {
 
 // take decides checked ops and, with commit, stores the outcome.
 func (m *Memory) take(ops []Op, out []Decision, commit bool) {
-	if len(ops) == 1 && m.takeKnown(&ops[0], &out[0], commit) {
+	if op := &ops[0]; len(ops) == 1 && m.takeKnown(op.Key, op.Strategy, op.counted(), &op.Draw, &out[0], commit) {
 		return
 	}
 	p, _ := m.takes.Get().(*memoryTake) // the pool holds nothing else
@@ -95,29 +95,30 @@ func (m *Memory) take(ops []Op, out []Decision, commit bool) {
 	}
 }
 
-// takeKnown is take for one op on a key that has an entry. It reports false, and has done
-// nothing, for others.
-func (m *Memory) takeKnown(op *Op, out *Decision, commit bool) (done bool) {
-	sh, hash, now := m.enter(op.Key.ID)
+// takeKnown is take for one draw on a key that has an entry, counted by by unless that is
+// nil. It reports false, and has done nothing, for others.
+func (m *Memory) takeKnown(key Key, strategy Strategy, by *counting, d *Draw, out *Decision, commit bool) (done bool) {
+	sh, hash, now := m.enter(key.ID)
 	defer sh.mu.Unlock() // a strategy may panic
-	e, d := sh.find(hash, op.Key), &op.Draw
+	e := sh.find(hash, key)
 	if e == nil || d.refundsSpilled() {
 		return false
 	}
 	d.Now = now
-	hit, by := pendingHit{e: e}, op.counting
 	var next []byte
-	if by.counts(op) {
-		hit.decide(by, d, out)
+	var numbers [3]int64
+	wrote := false
+	if by != nil {
+		wrote = e.decide(by, d, &numbers, out)
 	} else {
-		by, next = nil, sh.decide(e.state(sh.stored[:0]), op.Strategy, d, out)
+		next = sh.decide(e.state(sh.stored[:0]), strategy, d, out)
 	}
 	switch {
 	case !commit:
-	case d.Cost < 0 && !hit.wrote && len(next) == 0: // the refund has left it untouched
+	case d.Cost < 0 && !wrote && len(next) == 0: // the refund has left it untouched
 		sh.remove(e)
 	case by != nil:
-		e.keep(by, &hit.numbers, hit.wrote, d, out)
+		e.keep(by, &numbers, wrote, d, out)
 	default:
 		e.store(d, next, out)
 	}
@@ -203,9 +204,7 @@ func (p *memoryTake) unlock() {
 // a key never gives it up for another.
 func (p *memoryTake) locate(t *target, op *Op) {
 	t.op, t.draw = op, &op.Draw
-	if op.counting.counts(op) {
-		t.by = op.counting
-	}
+	t.by = op.counted()
 	if t.sh.refunds(op.Key.Scope, &op.Draw) {
 		return
 	}

@@ -48,9 +48,10 @@ func (r *Result) inProcess() bool {
 // refundKnown refunds n of the units that r took in process. It reports false, and has done
 // nothing, if the key has no entry any more.
 func (r *Result) refundKnown(n int64) (done bool) {
-	op := r.op(r.Rate()).Refund(&r.Decision, n)
-	var dec Decision
-	return r.settings.memory.takeKnown(&op, &dec, true)
+	set := r.settings
+	d, dec := Draw{Rate: r.Rate(), Class: r.class}, Decision{}
+	d.refund(&r.Decision, n)
+	return set.memory.takeKnown(Key{Scope: set.scope, ID: r.id}, set.strategy, set.counting, &d, &dec, true)
 }
 
 // Refund gives back all that v has charged, for a request whose outcome is not
