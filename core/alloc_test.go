@@ -3,6 +3,7 @@
 package traffik
 
 import (
+	"errors"
 	"runtime"
 	"strconv"
 	"testing"
@@ -27,19 +28,43 @@ func TestHitAllocations(t *testing.T) {
 	if _, err := plain.For(known).Hit(ctx); err != nil {
 		t.Fatal(err)
 	}
-	gate := All(plain, bucket)
+	named := newNamed(t, "named", "1000000/s", opts...)
+	five := All(plain, bucket, named, newNamed(t, "four", "1000000/s", opts...), newNamed(t, "report", "1000000/s", WithBackend(m), WithReportOnly()))
+	priced := newNamed(t, "priced", "1000000/s", WithBackend(m), WithCostFunc(func(*Request) (int64, error) { return 1, nil }))
+	one, used := All(named), All(plain, denied)
+	daily := All(newNamed(t, "a", "1000000/d", opts...), newNamed(t, "b", "1000000/d", WithBackend(m), WithStrategy(TokenBucket{})))
+	if _, err := daily.Key("refunded").Hit(ctx); err != nil { // refunds leave its keys in the store
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		most float64
 		hit  func() error
 	}{
-		"plain key": {0, func() error { _, err := plain.Key("user:42").Hit(ctx); return err }},
-		"bucket":    {0, func() error { _, err := bucket.Key("user:42").Hit(ctx); return err }},
-		"denied":    {0, func() error { _, err := denied.Key("user:42").Hit(ctx); return err }},
-		"HitN":      {0, func() error { _, err := plain.Key("user:42").HitN(ctx, 2); return err }},
-		"Stat":      {0, func() error { _, err := plain.Key("user:42").Stat(ctx); return err }},
-		"Shared":    {0, func() error { _, err := shared.For(known).Hit(ctx); return err }},
-		"known":     {0, func() error { _, err := plain.For(known).Hit(ctx); return err }},
-		"gate":      {0, func() error { _, err := gate.Key("user:42").Hit(ctx); return err }},
+		"plain key":          {0, func() error { _, err := plain.Key("user:42").Hit(ctx); return err }},
+		"bucket":             {0, func() error { _, err := bucket.Key("user:42").Hit(ctx); return err }},
+		"denied":             {0, func() error { _, err := denied.Key("user:42").Hit(ctx); return err }},
+		"HitN":               {0, func() error { _, err := plain.Key("user:42").HitN(ctx, 2); return err }},
+		"Stat":               {0, func() error { _, err := plain.Key("user:42").Stat(ctx); return err }},
+		"Shared":             {0, func() error { _, err := shared.For(known).Hit(ctx); return err }},
+		"known":              {0, func() error { _, err := plain.For(known).Hit(ctx); return err }},
+		"gate of one":        {0, func() error { v, err := one.Key("user:42").Hit(ctx); return undecided(v, err) }},
+		"gate of one, known": {0, func() error { v, err := one.For(known).Hit(ctx); return undecided(v, err) }},
+		"five limits":        {0, func() error { v, err := five.Key("user:42").Hit(ctx); return undecided(v, err) }},
+		"five, known":        {0, func() error { v, err := five.For(known).Hit(ctx); return undecided(v, err) }},
+		"two, denied":        {0, func() error { v, err := used.Key("user:42").Hit(ctx); return undecided(v, err) }},
+		"cost function":      {0, func() error { _, err := priced.For(known).Hit(ctx); return err }},
+		"refund": {0, func() error {
+			res, err := plain.Key("user:42").HitN(ctx, 2)
+			return errors.Join(err, plain.Refund(ctx, res, 1))
+		}},
+		"refund of a verdict": {1, func() error {
+			v, err := daily.Key("refunded").Hit(ctx)
+			return errors.Join(err, v.Refund(ctx))
+		}},
+		"kept verdict": {1, func() (err error) {
+			keptVerdict, err = five.Key("user:42").Hit(ctx)
+			return err
+		}},
 		"new client": {1, func() error {
 			*known = Request{RemoteAddr: "192.0.2.7:1"}
 			_, err := plain.For(known).Hit(ctx)
@@ -56,6 +81,17 @@ func TestHitAllocations(t *testing.T) {
 		}
 	}
 }
+
+// undecided returns an error for a verdict that says nothing.
+func undecided(v Verdict, err error) error {
+	if err == nil && !v.Tightest().Counted() {
+		return errors.New("nothing was counted")
+	}
+	return err
+}
+
+// keptVerdict has a verdict escape.
+var keptVerdict Verdict
 
 func BenchmarkHit(b *testing.B) {
 	for name, strategy := range map[string]Strategy{"FixedWindow": FixedWindow{}, "TokenBucket": TokenBucket{}, "GCRA": GCRA{Burst: 100}} {

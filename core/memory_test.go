@@ -441,6 +441,9 @@ func TestEntryLayout(t *testing.T) {
 	if size := unsafe.Sizeof(shard{}); wide && size%64 != 0 {
 		t.Errorf("a shard has %d bytes, want a multiple of 64", size)
 	}
+	if size := unsafe.Sizeof(record{}); size > 288 {
+		t.Errorf("the record of a verdict takes %d bytes, want no more than a size class of 288", size)
+	}
 	if size := unsafe.Sizeof([pageEntries]entry{}); size > 512 {
 		t.Errorf("a page of entries has %d bytes, want at most 512", size)
 	}

@@ -404,6 +404,55 @@ func TestRefundByTwoHolders(t *testing.T) {
 	}
 }
 
+// Copies of a verdict on a plain key share what was refunded, however many limits it has and
+// whoever refunds first.
+func TestRefundOfAPlainKeyOnce(t *testing.T) {
+	t.Parallel()
+	for _, store := range []traffik.Backend{newMemory(t), traffiktest.Break(newMemory(t))} {
+		for _, n := range []int{1, 2, 5, 6} {
+			var limits []traffik.Limiter
+			var throttles []*traffik.Throttle
+			for i := range n {
+				opts := []traffik.Option{traffik.WithBackend(store), traffik.WithCost(3)}
+				if i == 1 {
+					opts = append(opts, traffik.WithReportOnly())
+				}
+				throttles = append(throttles, traffik.MustNew(strconv.Itoa(n)+"."+strconv.Itoa(i), "99/h", opts...))
+				limits = append(limits, throttles[i])
+			}
+			gate := traffik.All(limits...)
+			hit := func() traffik.Verdict {
+				v, err := gate.Key("k").Hit(t.Context())
+				if err != nil || !v.Allowed() {
+					t.Fatalf("%+v, %v", v.Results(), err)
+				}
+				return v
+			}
+			hit() // stays
+			v := hit()
+			results := v.Results()
+			var all sync.WaitGroup
+			for range 4 {
+				all.Go(func() {
+					if err := v.Refund(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			for i, throttle := range throttles {
+				if err := throttle.Refund(t.Context(), results[i], 3); err != nil {
+					t.Error(err)
+				}
+				stat, err := throttle.Key("k").Stat(t.Context())
+				if err != nil || stat.Remaining != 96 || v.Results()[i].Outcome != traffik.Uncharged {
+					t.Errorf("limit %d of %d on %T: %d remaining, %v; want one charge of 3", i, n, store, stat.Remaining, err)
+				}
+			}
+		}
+	}
+}
+
 // A handler may still be at work, and ask, while its outcome is settled.
 func TestRefundBesideUses(t *testing.T) {
 	t.Parallel()

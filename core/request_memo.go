@@ -1,5 +1,7 @@
 package traffik
 
+import "slices"
+
 // requestMemo is all that is remembered about one request: who it is, and how
 // it was judged so far. One struct, so that it costs no allocation of its own.
 type requestMemo struct {
@@ -44,16 +46,18 @@ func (m *requestMemo) record() *record {
 // add makes v, that of one use, part of the verdict of the request, in place of earlier
 // results of its throttles, which did not stand. Verdicts that were handed out don't change.
 func (m *requestMemo) add(v Verdict) {
-	var kept []Result
+	again := func(res Result) bool {
+		_, decided := v.of(res.settings.owner)
+		return decided
+	}
+	outer := m.verdict.rec
 	for i := range m.verdict.len() {
-		if _, again := v.of(m.verdict.settings(i).owner); !again {
-			kept = append(kept, m.verdict.result(i))
+		if again(m.verdict.result(i)) {
+			outer = verdictOf(slices.DeleteFunc(m.verdict.all(), again)...).rec
+			break
 		}
 	}
-	v.rec.outer, v.uses = m.verdict.rec, true
-	if len(kept) < m.verdict.len() {
-		v.rec.outer = verdictOf(kept...).rec
-	}
+	v.rec.outer, v.uses = outer, true
 	m.verdict = v
 }
 
