@@ -8,8 +8,8 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// Subject is a [Throttle] as it applies to one caller: a request or a plain
-// key. It is a small value, made anew for each use; making one costs nothing.
+// Subject is a [Throttle] applied to one caller: a request or a plain key. It is a small
+// value: make a new one for each use, at no cost.
 type Subject struct {
 	throttle *Throttle
 	request  *Request // nil for a plain key
@@ -19,84 +19,76 @@ type Subject struct {
 // defaultCost stands for the cost that the throttle is configured with.
 const defaultCost = -1
 
-// Hit takes the throttle's cost, if the limit admits it. Being over the limit
-// is a Result. The error is the cause of ctx's end if ctx had ended before or its caller
-// cancels it, in which case nothing counts; an error that the policy Propagate lets through;
-// or one wrapping [ErrUsage]. A deadline that passes while the store is asked is an error
-// for the policy: it wraps [ErrBackend] and [context.DeadlineExceeded], and the store may or may
-// not have charged. Hit blocks as long as the backend does.
+// Hit takes the throttle's cost if the limit admits it. A denial is a Result, not an
+// error. Hit blocks as long as the backend does.
+//
+// The error is the cause of ctx's end if ctx had ended before or its caller cancels it, and
+// then nothing counts; or an error that the policy Propagate lets through; or one wrapping
+// [ErrUsage]. A deadline that passes during the store call is an error for the policy: it
+// wraps [ErrBackend] and [context.DeadlineExceeded], and the store may have charged or not.
 func (s Subject) Hit(ctx context.Context) (res Result, err error) {
 	err = s.take(ctx, defaultCost, false, &res)
 	return res, err
 }
 
-// HitN takes n units instead of the throttle's cost; 0 passes untouched and without asking
-// for the identity, and more than the strategy can ever admit are denied with RetryAfter
-// [Never]. An n below 0 is an error wrapping [ErrUsage]; other errors are those of
-// [Subject.Hit].
+// HitN takes n units instead of the throttle's cost. With 0 it passes untouched and does
+// not ask for the identity. A cost that the strategy can never admit is denied with
+// RetryAfter [Never]. An n below 0 is an error wrapping [ErrUsage]; other errors are those
+// of [Subject.Hit].
 func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
-	if err = checkUnits("HitN", n); err != nil {
-		return Result{}, err
+	if err = checkUnits("HitN", n); err == nil {
+		err = s.take(ctx, n, false, &res)
 	}
-	err = s.take(ctx, n, false, &res)
 	return res, err
 }
 
-// Check tells what [Subject.HitN] would answer and takes nothing. It waits for the store
-// for five seconds at most, after which the store has failed. An n below 0 is an error
-// wrapping [ErrUsage]; other errors are those of [Subject.Hit].
+// Check returns what [Subject.HitN] would return, and takes nothing. It waits up to five
+// seconds for the store. An n below 0 is an error wrapping [ErrUsage]; other errors are
+// those of [Subject.Hit].
 func (s Subject) Check(ctx context.Context, n int64) (res Result, err error) {
-	if err = checkUnits("Check", n); err != nil {
-		return Result{}, err
+	if err = checkUnits("Check", n); err == nil {
+		err = s.take(ctx, n, true, &res)
 	}
-	err = s.take(ctx, n, true, &res)
 	return res, err
 }
 
-// Stat tells how the counter stands and takes nothing. It waits for the store for five
-// seconds at most, after which the store has failed. Errors are those of [Subject.Hit].
+// Stat returns the state of the counter and takes nothing. It waits up to five seconds for
+// the store. Errors are those of [Subject.Hit].
 func (s Subject) Stat(ctx context.Context) (res Result, err error) {
 	err = s.take(ctx, 0, true, &res)
 	return res, err
 }
 
-// Reset forgets what was counted for the identity that [Throttle.Key] was given or that
-// the request of [Throttle.For] has; of an exempt request nothing was. A plain key has to be
-// the whole identity, such as "value.user:alice", which [Result.Identity] tells and
-// [IdentityOf] builds: one that was never counted is reset without an error. A later refund
+// Reset forgets what was counted for the identity of the request or for the plain key.
+// Nothing is counted for an exempt request, so Reset does nothing then. A plain key must be
+// the whole identity, such as "value.user:alice": take it from [Result.Identity] or build
+// it with [IdentityOf]. Resetting a key that was never counted is no error. A later refund
 // of a draw made before the reset may lower what was drawn since, never below zero.
 //
-// It waits for the store for five seconds at most. An error wraps [ErrBackend] if the store
-// failed or was too slow, [ErrIdentity] if the identifier failed, or [ErrUsage], or is the cause
-// of the end of a ctx that had ended before or that its caller cancelled.
+// It waits up to five seconds for the store. An error wraps [ErrBackend] if the store
+// failed or was too slow, [ErrIdentity] if the identifier failed, or [ErrUsage]; or it is
+// the cause of the end of a ctx that had ended before or that its caller cancelled.
 func (s Subject) Reset(ctx context.Context) error {
-	set := s.throttle.loaded()
-	if err := set.misused(ctx); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	key, err := s.key(set)
+	set, key, err := s.key(ctx)
 	if errors.Is(err, Exempted) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	own, cancel := set.bounded(ctx)
+	bounded, cancel := set.bounded(ctx)
 	defer cancel()
-	if err = set.backend.Reset(own, key); err != nil {
+	if err = set.backend.Reset(bounded, key); err != nil {
 		_, err = storeError(ctx, err)
 	}
 	return err
 }
 
-// Describe returns what the stored state means as a typed value for dashboards,
-// such as [WindowInfo] or [BucketInfo], and takes nothing. It waits for the store for five
-// seconds at most. The error wraps [errors.ErrUnsupported] if the backend is no [StateReader]
-// or the strategy no [Describer], or if the rate is [Unlimited]; others are those of
-// [Subject.Reset].
+// Describe returns the meaning of the stored state as a typed value for dashboards, such as
+// [WindowInfo] or [BucketInfo], and takes nothing. It waits up to five seconds for the
+// store. The error wraps [errors.ErrUnsupported] if the backend is no [StateReader], the
+// strategy is no [Describer], or the rate is [Unlimited]. Other errors are those of
+// [Subject.Reset], and [Exempted] for an exempt request.
 func (s Subject) Describe(ctx context.Context) (any, error) {
 	set := s.throttle.loaded()
 	if err := set.misused(ctx); err != nil {
@@ -107,10 +99,7 @@ func (s Subject) Describe(ctx context.Context) (any, error) {
 	if !readable || !describable {
 		return nil, fmt.Errorf("traffik: describing %s on %T: %w", set.strategy.ID(), set.backend, errors.ErrUnsupported)
 	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	key, err := s.key(set)
+	set, key, err := s.key(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -121,9 +110,9 @@ func (s Subject) Describe(ctx context.Context) (any, error) {
 	if rate.IsUnlimited() {
 		return nil, fmt.Errorf("traffik: describing an unlimited rate: %w", errors.ErrUnsupported)
 	}
-	own, cancel := set.bounded(ctx)
+	bounded, cancel := set.bounded(ctx)
 	defer cancel()
-	states, now, err := reader.ReadStates(own, []Key{key}, nil)
+	states, now, err := reader.ReadStates(bounded, []Key{key}, nil)
 	if err != nil {
 		_, err = storeError(ctx, err)
 		return nil, err
@@ -138,13 +127,23 @@ func checkUnits(call string, n int64) error {
 	return fmt.Errorf("%w: %s(%d); accepted is 0 or more units", ErrUsage, call, n)
 }
 
-func (s Subject) key(set *settings) (Key, error) {
+// key returns the key that s counts on.
+func (s Subject) key(ctx context.Context) (*settings, Key, error) {
+	set := s.throttle.loaded()
+	if err := set.misused(ctx); err != nil {
+		return nil, Key{}, err
+	}
+	if ctx.Err() != nil {
+		return nil, Key{}, context.Cause(ctx)
+	}
 	id, err := set.identity(s.request, s.id)
-	return Key{Scope: set.scope, ID: id}, err
+	return set, Key{Scope: set.scope, ID: id}, err
 }
 
-// take takes units, or with peek tells what taking them would answer, into res, which is
-// not returned as a value: each step would copy it.
+// take takes units, or with peek finds what taking them would return. It writes to res
+// instead of returning it, since each step would copy it.
+//
+// Most calls are hits in process at a fixed cost. They need no more than the identity.
 func (s Subject) take(ctx context.Context, units int64, peek bool, res *Result) error {
 	set := s.throttle.loaded()
 	if err := set.misused(ctx); err != nil {
@@ -168,16 +167,12 @@ func (s Subject) take(ctx context.Context, units int64, peek bool, res *Result) 
 	return s.takeAny(ctx, before, units, peek, res)
 }
 
-// takeAny is take for all that isn't a hit in process at a fixed cost. before is the error
-// of ctx when the use began.
+// takeAny is take in every other case. before is the error of ctx when the use began.
 func (s Subject) takeAny(ctx context.Context, before error, units int64, peek bool, res *Result) error {
 	set, r := s.throttle.loaded(), s.request
 	rate, ask, err := set.prepare(ctx, before, r, s.id, units, peek, res)
-	if !ask {
+	if !ask || set.memory != nil && ctx.Err() == nil && set.takeKnown(ctx, r, rate, peek, res) {
 		return err
-	}
-	if set.memory != nil && ctx.Err() == nil && set.takeKnown(ctx, r, rate, peek, res) {
-		return nil
 	}
 	g := newGateTake(peek)
 	defer g.release()
@@ -188,8 +183,8 @@ func (s Subject) takeAny(ctx context.Context, before error, units int64, peek bo
 	return err
 }
 
-// takeKnown takes what res says if an in-process store knows the key, which is true of most
-// calls. It reports false, and has done nothing, if it does not.
+// takeKnown takes what res says if the in-process store knows the key, as it nearly always
+// does. Otherwise it reports false and has done nothing.
 func (s *settings) takeKnown(ctx context.Context, r *Request, rate Rate, peek bool, res *Result) (done bool) {
 	if s.memory.closed.Load() {
 		return false
@@ -211,29 +206,22 @@ func (s *settings) takeKnown(ctx context.Context, r *Request, rate Rate, peek bo
 	return true
 }
 
-// costOr is the cost of units, or the throttle's fixed cost.
-func (s *settings) costOr(units int64) int64 {
-	if units == defaultCost {
-		return s.cost
-	}
-	return count.ClampCost(units)
-}
-
-// prepare finds all that the draw needs, the rate included, and reports true, or finds the
-// result without a backend: exempt, unlimited, or failed under the error policy, whose
-// Propagate is the error returned, as is the cause of an end of ctx.
+// prepare reads what the draw needs into res, returns the rate, and reports true if the
+// store has to be asked. Otherwise res is complete: exempt, unlimited, or decided by the
+// error policy. Propagate's error is returned, as is the cause of an end of ctx.
 func (s *settings) prepare(ctx context.Context, before error, r *Request, id string, units int64, peek bool, res *Result) (rate Rate, ask bool, err error) {
 	res.settings = s
-	if outcome := s.passes(units, peek); outcome != Undecided {
+	free := units == 0 || units == defaultCost && s.costOf == nil && s.cost == 0
+	if unlimited := s.rateOf == nil && s.rate.IsUnlimited(); unlimited || free && !peek {
 		res.limit, res.period = s.rate.limit, s.rate.period
-		return rate, false, res.pass(outcome)
+		return rate, false, res.pass(unlimited)
 	}
 	if before != nil || errors.Is(ctx.Err(), context.Canceled) {
 		return rate, false, context.Cause(ctx)
 	}
 	if res.id, err = s.identity(r, id); err != nil {
 		if errors.Is(err, Exempted) {
-			return rate, false, res.pass(Exempt)
+			return rate, false, res.pass(false)
 		}
 		return rate, false, s.requestFailed(ctx, r, readingIdentity, err, res)
 	}
@@ -242,38 +230,36 @@ func (s *settings) prepare(ctx context.Context, before error, r *Request, id str
 	}
 	res.limit, res.period = rate.limit, rate.period
 	if rate.IsUnlimited() {
-		return rate, false, res.pass(NoLimit)
+		return rate, false, res.pass(true)
 	}
 	if res.cost, err = s.costFor(r, units); err != nil {
 		return rate, false, s.requestFailed(ctx, r, readingCost, err, res)
 	}
 	if res.cost == 0 && !peek {
-		return rate, false, res.pass(Exempt)
+		return rate, false, res.pass(false)
 	}
 	res.class = s.classFor(r)
 	return rate, true, nil
 }
 
-// passes returns the outcome of a draw that passes whoever asks, which is found without
-// asking who: NoLimit under a fixed rate, Exempt for no units; else Undecided.
-func (s *settings) passes(units int64, peek bool) Outcome {
-	switch {
-	case s.rateOf == nil && s.rate.IsUnlimited():
-		return NoLimit
-	case peek:
-	case units == 0, units == defaultCost && s.costOf == nil && s.cost == 0:
-		return Exempt
+// pass makes r a result that needs no store: unlimited, or else exempt.
+func (r *Result) pass(unlimited bool) error {
+	r.Outcome, r.Allowed, r.cost = Exempt, true, 0
+	if unlimited {
+		r.Outcome = NoLimit
 	}
-	return Undecided
-}
-
-// pass makes r a result that no backend was asked for. It returns no error.
-func (r *Result) pass(outcome Outcome) error {
-	r.Outcome, r.Allowed, r.cost = outcome, true, 0
 	return nil
 }
 
-// identity is who r counts for, or the plain key's id if there is no request.
+// costOr is units, or the throttle's fixed cost if they are the default.
+func (s *settings) costOr(units int64) int64 {
+	if units == defaultCost {
+		return s.cost
+	}
+	return count.ClampCost(units)
+}
+
+// identity returns the identity that r counts for, or the plain key id if r is nil.
 func (s *settings) identity(r *Request, id string) (string, error) {
 	if r == nil {
 		return id, nil
@@ -324,7 +310,8 @@ func (s *settings) classFor(r *Request) string {
 	return s.classOf(orEmpty(r))
 }
 
-// orEmpty is what the functions of the application get: never nil.
+// orEmpty returns r, or an empty request for nil: functions of the application never get
+// nil.
 func orEmpty(r *Request) *Request {
 	if r == nil {
 		return new(Request)
@@ -332,28 +319,27 @@ func orEmpty(r *Request) *Request {
 	return r
 }
 
-// What prepare reads from a request, for the log.
+// These name what could not be read from a request in the log.
 const (
 	readingIdentity = "identity"
 	readingRate     = "rate"
 	readingCost     = "cost"
 )
 
-// requestFailed applies the policy for what could not be read from the request. When
-// the caller of r gave up meanwhile that is no failure: the cause is returned. A deadline
-// that passed is one.
+// requestFailed applies the policy for what could not be read from the request. If the
+// client of r gave up meanwhile, that is no failure, and the cause is returned. A deadline
+// that passed is a failure.
 func (s *settings) requestFailed(ctx context.Context, r *Request, reading string, err error, res *Result) error {
 	if r != nil {
-		own := r.context()
-		if ended := own.Err(); ended != nil && !errors.Is(ended, context.DeadlineExceeded) {
-			return context.Cause(own)
+		if ended := r.context().Err(); ended != nil && !errors.Is(ended, context.DeadlineExceeded) {
+			return context.Cause(r.context())
 		}
 	}
 	return s.failed(ctx, s.requestPolicy(err), reading, err, res)
 }
 
-// failed makes res the result of err under policy, and logs it. Reading is what of the
-// request could not be read, "" if it is the store that failed.
+// failed makes res the result of err under policy, and logs it. reading names what could
+// not be read from the request, "" if the store failed.
 func (s *settings) failed(ctx context.Context, policy ErrorPolicy, reading string, err error, res *Result) error {
 	res.cost = 0
 	if s.reportOnly {

@@ -84,8 +84,11 @@ func (t *target) commit(dec *Decision) (exact bool) {
 
 // take decides checked ops and, with commit, stores the outcome.
 func (m *Memory) take(ops []Op, out []Decision, commit bool) {
-	if op := &ops[0]; len(ops) == 1 && m.takeKnown(op.Key, op.Strategy, op.counted(), &op.Draw, &out[0], commit) {
-		return
+	if len(ops) == 1 {
+		op := &ops[0]
+		if m.takeKnown(op.Key, op.Strategy, op.counted(), &op.Draw, &out[0], commit) {
+			return
+		}
 	}
 	p, _ := m.takes.Get().(*memoryTake) // the pool holds nothing else
 	defer m.takes.Put(p)
