@@ -6,34 +6,33 @@ import (
 	"slices"
 )
 
-// Limiter is what an adapter puts before a handler: a [Throttle] or a [Gate],
-// and nothing else.
+// Limiter is a [Throttle] or a [Gate], and nothing else. Adapters put one before a
+// handler.
 type Limiter interface {
-	// Admit judges r once: charges every throttle, or none if one denies.
-	// A throttle that has already admitted or denied this request (see
-	// [Request.Continue]) is not asked again, and its result is repeated; one
-	// whose charge was not made or not kept, because another denied or an error
-	// came first, is. What was decided is remembered in r. Errors are those of
-	// [Subject.Hit].
+	// Admit decides r once: it charges every throttle, or none if one denies. r remembers
+	// what was decided. A throttle that has already admitted or denied this request (see
+	// [Request.Continue]) repeats its result. It is asked again if it was not charged
+	// because another denied or an error came first, or if its charge was refunded. Errors
+	// are those of [Subject.Hit].
 	Admit(ctx context.Context, r *Request) (Verdict, error)
 
 	members() []*Throttle
 }
 
-// Gate joins several throttles over one request: all are charged or none, with
-// one call of each distinct backend, in the order of the arguments. On one
-// backend that is atomic. With several, a denial by a later one gives the
-// charges of the earlier ones back; in between others can see them.
+// Gate joins several throttles: all are charged or none, with one call of each distinct
+// backend, in the order of the arguments. On one backend that is atomic. With several,
+// a denial by a later backend refunds the charges on the earlier ones, and others can see
+// those charges meanwhile.
 //
-// When the store of one throttle fails, Propagate goes before FailClosed, and
-// that before FailOpen. A Gate is safe for concurrent use.
+// When a store fails, the strictest policy of its throttles applies to all of them:
+// Propagate before FailClosed before FailOpen. A Gate is safe for concurrent use.
 type Gate struct {
 	throttles []*Throttle
 }
 
-// All joins throttles and gates. It panics if it is given none, a nil one, or
-// two throttles of one uid that would share their counters: each limit needs a
-// name of its own. One throttle given twice counts once.
+// All joins throttles and gates. A throttle that is given twice counts once. All panics if
+// it is given none, a nil one, or two throttles with one uid that would share their
+// counters.
 func All(limiters ...Limiter) *Gate {
 	if len(limiters) == 0 {
 		panic("traffik: All() of no limiters; give at least one throttle")
@@ -104,9 +103,9 @@ func (g *Gate) misused(ctx context.Context) error {
 	return nil
 }
 
-// admit charges those throttles that have not decided on r yet, all or none, and repeats
-// the results of the others. Charge and delay belong to the first use: refunded once, held
-// once.
+// admit charges those throttles that have not decided r yet, all or none, and repeats the
+// results of the others without their charge and delay: those belong to the first use,
+// which refunds and holds once.
 func (r *Request) admit(ctx context.Context, throttles []*Throttle) (Verdict, error) {
 	memo := r.memo()
 	var repeated []Result
@@ -132,9 +131,9 @@ func (r *Request) admit(ctx context.Context, throttles []*Throttle) (Verdict, er
 	return verdictOf(append(repeated, v.all()...)...), err
 }
 
-// draw charges throttles that have not decided on r yet, all or none, and remembers what
-// became of it unless it ends with an error. A use from within a function that is asked for
-// the identity, rate or cost of another use is not remembered.
+// draw charges throttles that have not decided r yet, all or none, and remembers the
+// verdict unless there is an error. A use inside a function that another use asks for its
+// identity, rate or cost is not remembered.
 func (m *requestMemo) draw(ctx context.Context, r *Request, throttles []*Throttle) (v Verdict, err error) {
 	v = Verdict{rec: m.record()}
 	if m.deciding {
@@ -155,55 +154,54 @@ func (g *Gate) For(r *Request) GateSubject { return GateSubject{gate: g, request
 // see [Throttle.Key].
 func (g *Gate) Key(identity string) GateSubject { return GateSubject{gate: g, id: identity} }
 
-// GateSubject is a [Gate] as it applies to one caller, as [Subject] is for a
-// throttle.
+// GateSubject is a [Gate] applied to one caller, as [Subject] is a throttle applied to
+// one.
 type GateSubject struct {
 	gate    *Gate
 	request *Request
 	id      string
 }
 
-// Hit takes the cost of each throttle, or nothing if one of them denies.
-// Errors are those of [Subject.Hit].
+// Hit takes the cost of each throttle, or nothing if one of them denies. Errors are those
+// of [Subject.Hit].
 func (s GateSubject) Hit(ctx context.Context) (Verdict, error) {
-	var rec record // on the caller's stack, if that does not keep the verdict
+	// Hit is inlined, so the record stays on the stack of a caller that does not keep it.
+	var rec record
 	err := s.take(ctx, defaultCost, false, &rec)
 	return Verdict{rec: &rec}, err
 }
 
 // HitN takes n units of each throttle; see [Subject.HitN].
 func (s GateSubject) HitN(ctx context.Context, n int64) (Verdict, error) {
-	var rec record
-	err := checkUnits("HitN", n)
-	if err == nil {
-		err = s.take(ctx, n, false, &rec)
+	if err := checkUnits("HitN", n); err != nil {
+		return Verdict{}, err
 	}
+	var rec record
+	err := s.take(ctx, n, false, &rec)
 	return Verdict{rec: &rec}, err
 }
 
-// Check tells whether [GateSubject.HitN] would admit, and how each throttle stands; it
-// takes nothing. Throttles on other backends than the one that denies are looked at
-// as if asked alone.
+// Check returns what [GateSubject.HitN] would return, and takes nothing. Each backend is
+// asked as if it were the only one, so throttles on other backends than the one that denies
+// may show as admitted.
 func (s GateSubject) Check(ctx context.Context, n int64) (Verdict, error) {
-	var rec record
-	err := checkUnits("Check", n)
-	if err == nil {
-		err = s.take(ctx, n, true, &rec)
+	if err := checkUnits("Check", n); err != nil {
+		return Verdict{}, err
 	}
+	var rec record
+	err := s.take(ctx, n, true, &rec)
 	return Verdict{rec: &rec}, err
 }
 
-// Stat tells how all counters stand, with one call of each backend, and takes
-// nothing.
+// Stat returns the state of all counters, with one call of each backend, and takes nothing.
 func (s GateSubject) Stat(ctx context.Context) (Verdict, error) {
 	var rec record
 	err := s.take(ctx, 0, true, &rec)
 	return Verdict{rec: &rec}, err
 }
 
-// Reset forgets what was counted, throttle by throttle. It stops at the first
-// error. As with [Subject.Reset], a later refund of a draw made before it may lower what
-// was drawn since, never below zero.
+// Reset forgets what was counted, throttle by throttle, and stops at the first error; see
+// [Subject.Reset].
 func (s GateSubject) Reset(ctx context.Context) error {
 	throttles := s.gate.members()
 	if len(throttles) == 0 {
@@ -224,8 +222,8 @@ func (s GateSubject) take(ctx context.Context, units int64, peek bool, rec *reco
 	return rec.take(ctx, s.request, s.id, s.gate.throttles, units, peek)
 }
 
-// take takes units of each throttle or nothing, or with peek tells what taking them would
-// answer, into rec.
+// take takes units of each throttle or nothing, or with peek finds what taking them would
+// return.
 func (rec *record) take(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64, peek bool) error {
 	before := ctx.Err()
 	if before == nil && !peek && units != 0 && rec.hit(ctx, r, id, throttles, units) {
@@ -237,8 +235,8 @@ func (rec *record) take(ctx context.Context, r *Request, id string, throttles []
 	return err
 }
 
-// hit is take for throttles that are plain, have one Memory and count one identity. It
-// reports false, and has done nothing, for others.
+// hit is take for plain throttles on one Memory that count one identity, the common case.
+// For others it reports false and has done nothing.
 func (rec *record) hit(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64) (done bool) {
 	if len(throttles) > len(rec.limits) {
 		return false
@@ -259,7 +257,7 @@ func (rec *record) hit(ctx context.Context, r *Request, id string, throttles []*
 		}
 		rec.limits[i].settings = set
 	}
-	if memory.closed.Load() || ctx.Err() != nil { // which may have ended while the request was read
+	if memory.closed.Load() || ctx.Err() != nil { // ctx may have ended while the request was read
 		return false
 	}
 	rec.id, rec.units, rec.n = id, max(0, units), int8(len(throttles))

@@ -166,17 +166,18 @@ func failAll(ctx context.Context, results []Result, indexes []int, err error) (d
 func refundCharged(ctx context.Context, results []Result) {
 	var all refunds
 	for i := range results {
-		all = all.add(i, results[i])
+		if r := results[i]; r.claim() {
+			all.add(i, &r)
+		}
 	}
-	ctx, cancel := afterwards(ctx, all.inProcess())
+	ctx, cancel := afterwards(ctx, len(all.far) == 0)
 	defer cancel()
-	for i := range all {
-		f := &all[i]
+	for _, f := range slices.Concat(all.near, all.far) {
 		err := f.take(ctx) // a panic goes on
 		for k, i := range f.indexes {
 			res := &results[i]
 			if err != nil {
-				res.Err = err // the charge stays; the result says so
+				res.Err = err // the charge stays, and the result says so
 				continue
 			}
 			res.Decision, res.Outcome, res.cost = f.out[k], Uncharged, 0

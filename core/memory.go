@@ -14,36 +14,33 @@ import (
 // DefaultMaxKeys bounds a [Memory] backend that is given no bound of its own.
 const DefaultMaxKeys = 1_000_000
 
-// Memory is the in-process backend. Keys are spread by identity over shards
-// with a lock each, so that all throttles of one caller sit under one lock and
-// any Take is atomic. Create it with [NewMemory]. The methods of a nil or zero Memory
-// return an error wrapping [ErrUsage]; those without an error to return panic with it.
+// Memory is the in-process backend. Create it with [NewMemory]. It spreads keys by identity
+// over shards with one lock each: all throttles of one caller are under one lock, and every
+// Take is atomic. The methods of a nil or zero Memory return an error wrapping [ErrUsage];
+// those that return no error panic with it.
 //
-// It is safe for concurrent use and blocks on those locks only. A call holds one for a
-// short time that does not depend on the number of keys, except when a shard's table
-// doubles. A strategy whose state grows with the limit, such as [SlidingWindowLog], runs
-// under the lock too.
+// It is safe for concurrent use and blocks only on those locks. A call holds one for a short
+// time that does not depend on the number of keys, except when a shard's table doubles. A
+// strategy whose state grows with the limit, such as [SlidingWindowLog], runs under the lock
+// too. Memory starts no goroutine without [WithSweepInterval]: new keys replace expired ones.
 //
-// The number of keys has a hard bound, divided among the shards. Each throttle has a share
-// of a full shard: its bound divided by the throttles in it. A throttle may hold more than
-// its share, and never loses an unexpired key to another throttle while it holds no more.
-// A newcomer to a full shard takes the place of an expired key, else of a key of the largest
-// throttle above its share, else of a key of its own throttle that is neither used up nor
-// denied. Among a sample of such keys, the one with the most remaining gives way. If there
-// is none, an overflow counter counts the newcomer, under the rate and strategy of its
-// throttle. There is about one for each sixteen keys of the throttle, and newcomers are spread over
-// them by identity. A newcomer is always limited.
+// The number of keys has a hard bound, divided among the shards. The share of each throttle
+// is the bound of a shard divided by the throttles in it. A throttle may hold more than its
+// share. While it holds no more, it never loses an unexpired key to another throttle. A new
+// key in a full shard replaces an expired key, else a key of the largest throttle above its
+// share, else a key of its own throttle that is neither used up nor denied. Of a sample of
+// such keys, the one with the most remaining goes. If there is none, the new key is counted
+// on an overflow counter under its throttle's rate and strategy. A throttle has about one
+// such counter for sixteen keys, and new keys are spread over them by identity. So every
+// caller is limited, always.
 //
-// So a store that is full is not exact: a key that gave way starts afresh when it comes
-// again, and newcomers on one overflow counter share a limit. The store then logs a
-// warning (see [WithLogger]), and [Memory.Stats] tells which throttles are affected.
+// A full store is not exact: a key that was replaced starts afresh when it comes again, and
+// new keys on one overflow counter share a limit. The store then logs a warning (see
+// [WithLogger]), and [Memory.Stats] shows which throttles are affected.
 //
-// A refund reaches the entry or the overflow counter that counted the draw, and has no
-// effect where that is gone. A decorator has to hand Decisions on as they are: one that
-// copies them field by field loses where the draw was counted.
-//
-// It starts no goroutine unless [WithSweepInterval] asks for one; expired keys
-// make room as new ones come.
+// A refund reaches the entry or the overflow counter that counted the draw, and does nothing
+// if that is gone. A decorator must pass Decisions on as they are: copied field by field,
+// they lose where the draw was counted.
 type Memory struct {
 	clock  Clock
 	system *systemClock // clock, if it is of that type
@@ -73,13 +70,13 @@ type memoryOptionFunc func(c *memoryConfig)
 
 func (f memoryOptionFunc) applyMemory(c *memoryConfig) { f(c) }
 
-// WithMaxKeys bounds the number of keys, 1 or more; the default is [DefaultMaxKeys]. The
-// bound is divided among the shards, so a store may refuse to grow a little
-// before it is reached. Overflow counters come on top: for each throttle, one for each
-// sixteen of its keys at most, or one per shard if it has fewer.
+// WithMaxKeys bounds the number of keys; it must be 1 or more, and the default is
+// [DefaultMaxKeys]. The bound is divided among the shards, so a store may be full a little
+// below it. Overflow counters come on top: for each throttle at most one for sixteen of its
+// keys, or one for each shard.
 //
-// Give it more keys than there are clients within the longest period. Under a limit of once
-// a day with more visitors a day than keys, the late visitors share overflow counters.
+// Use more keys than there are clients within the longest period. Under a limit of once a
+// day with more visitors a day than keys, late visitors share overflow counters.
 func WithMaxKeys(n int) MemoryOption {
 	return memoryOptionFunc(func(c *memoryConfig) {
 		if n < 1 {
@@ -99,8 +96,8 @@ func WithClock(clock Clock) MemoryOption {
 	})
 }
 
-// WithSweepInterval starts a goroutine that frees expired keys each interval, which
-// is above 0, until Close. Without it they are freed as new keys come. See [Memory.Sweep].
+// WithSweepInterval starts a goroutine that frees expired keys each interval, which must be
+// above 0, until Close. Without it new keys replace them. See [Memory.Sweep].
 func WithSweepInterval(interval time.Duration) MemoryOption {
 	return memoryOptionFunc(func(c *memoryConfig) {
 		if interval <= 0 {
@@ -147,8 +144,8 @@ func NewMemory(opts ...MemoryOption) (*Memory, error) {
 	return m, nil
 }
 
-// shardCount is a power of two: enough that all cores rarely meet, few enough
-// that each shard has room for chance to even out.
+// shardCount is a power of two: enough shards that cores rarely wait for each other, and few
+// enough that each holds its part of the keys by chance.
 func shardCount(maxKeys int) int {
 	const keysPerShard = 1024
 	most := min(1024, max(64, 16*runtime.GOMAXPROCS(0)))
@@ -222,8 +219,7 @@ func checkOps(ops []Op, out []Decision) error {
 	return nil
 }
 
-// ready reports why nothing may be drawn: the backend is closed or was never made, or ctx
-// ended.
+// ready returns an error if the backend is closed or was never made, or if ctx has ended.
 func (m *Memory) ready(ctx context.Context) error {
 	switch {
 	case m.unmade():
@@ -249,20 +245,25 @@ func (m *Memory) mustBeMade() {
 	}
 }
 
-// enter locks the shard of the identity and returns the instant of the draw. The
-// clock is read before, so that the lock is held for half as long.
+// enter locks the shard of an identity and returns the instant of the draw. It reads the
+// clock first, which halves the time that the lock is held.
 func (m *Memory) enter(id string) (sh *shard, hash uint64, now Instant) {
 	reading := m.reading()
-	hash = m.hash.of(id)
-	sh = &m.shards[hash&m.mask]
+	sh, hash = m.shard(id)
 	sh.mu.Lock()
 	return sh, hash, m.instant(sh, reading)
 }
 
-// now is what the clock shows, within what an [Instant] may be.
+// shard returns the shard of an identity, and its hash.
+func (m *Memory) shard(id string) (sh *shard, hash uint64) {
+	hash = m.hash.of(id)
+	return &m.shards[hash&m.mask], hash
+}
+
+// now reads the clock, clamped to the range of an [Instant].
 func (m *Memory) now() Instant { return m.clock.Now().Add(0) }
 
-// reading is what the clock shows, for a draw that is about to lock its shard.
+// reading reads the clock for a draw that is about to lock its shard.
 func (m *Memory) reading() int64 {
 	if m.system == nil {
 		return int64(m.now())
@@ -270,8 +271,7 @@ func (m *Memory) reading() int64 {
 	return m.system.reading()
 }
 
-// instant makes a reading that a draw took before it locked sh the instant of
-// that draw.
+// instant turns the reading that a draw took before it locked sh into its instant.
 func (m *Memory) instant(sh *shard, reading int64) Instant {
 	if m.system == nil {
 		return Instant(reading)
@@ -279,16 +279,15 @@ func (m *Memory) instant(sh *shard, reading int64) Instant {
 	return m.system.at(sh.latest(reading))
 }
 
-// Reset implements [Backend]. It does not touch overflow counters, which clients share: a
-// client that can make the application reset its own key must not reset the others. A key
-// that is counted on one is free again when that resets, or by [Memory.ResetNamespace].
+// Reset implements [Backend]. It leaves overflow counters alone, because clients share them:
+// a client that can have its own key reset must not reset the others. A key on an overflow
+// counter is free when that resets, or after [Memory.ResetNamespace].
 func (m *Memory) Reset(ctx context.Context, keys ...Key) error {
 	if err := m.ready(ctx); err != nil {
 		return err
 	}
 	for _, key := range keys {
-		hash := m.hash.of(key.ID)
-		sh := &m.shards[hash&m.mask]
+		sh, hash := m.shard(key.ID)
 		sh.mu.Lock()
 		if e := sh.find(hash, key); e != nil {
 			sh.remove(e)
@@ -299,7 +298,7 @@ func (m *Memory) Reset(ctx context.Context, keys ...Key) error {
 }
 
 // ResetNamespace implements [NamespaceResetter]: it forgets all keys and overflow counters,
-// one shard after the other. What [Memory.Stats] counts since the store was made goes on.
+// one shard after the other. The totals of [Memory.Stats] stay.
 func (m *Memory) ResetNamespace(ctx context.Context) error {
 	if err := m.ready(ctx); err != nil {
 		return err
@@ -310,15 +309,13 @@ func (m *Memory) ResetNamespace(ctx context.Context) error {
 	return nil
 }
 
-// ReadStates implements [StateReader]. A key that is counted on an overflow counter has no
-// state.
+// ReadStates implements [StateReader]. A key on an overflow counter has no state.
 func (m *Memory) ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]byte, Instant, error) {
 	if err := m.ready(ctx); err != nil {
 		return dst, 0, err
 	}
 	for _, key := range keys {
-		hash := m.hash.of(key.ID)
-		sh := &m.shards[hash&m.mask]
+		sh, hash := m.shard(key.ID)
 		sh.mu.Lock()
 		var state []byte
 		if e := sh.find(hash, key); e != nil {
@@ -331,25 +328,25 @@ func (m *Memory) ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]
 }
 
 // Sweep frees every expired key and every overflow counter that has reset, and returns the
-// number of keys it freed. It locks one shard at a time and releases the lock every few
-// hundred keys. Keys that expire while it runs may be left. After Close it frees none.
+// number of freed keys. It locks one shard at a time and releases the lock every few hundred
+// keys. It may miss keys that expire while it runs. After Close it frees none.
 //
-// In a store that runs full, don't sweep: a throttle with a long period fills the places
-// freed from one with a short period, which then takes them back.
+// Don't sweep a store that runs full: a throttle with a long period would fill the room freed
+// from one with a short period, which then takes it back.
 func (m *Memory) Sweep() int {
 	m.mustBeMade()
 	freed := 0
 	for i := range m.shards {
 		if m.closed.Load() {
-			break // nobody needs the room, and Close waits
+			break // Close waits for the sweeper
 		}
 		freed += m.shards[i].sweep(m.now)
 	}
 	return freed
 }
 
-// Len returns the number of keys held, expired ones that were not yet freed
-// included. Overflow counters are no keys.
+// Len returns the number of keys, including expired ones that are not freed yet. Overflow
+// counters are no keys.
 func (m *Memory) Len() int {
 	m.mustBeMade()
 	total := 0
@@ -362,8 +359,7 @@ func (m *Memory) Len() int {
 	return total
 }
 
-// Close implements [Backend]. It ends the sweeper, whose goroutine is gone when Close
-// returns; the keys are left to the garbage collector.
+// Close implements [Backend]. It stops the goroutine of [WithSweepInterval] and waits for it.
 func (m *Memory) Close() error {
 	if m.unmade() {
 		return errUnmade

@@ -18,8 +18,7 @@ func (m *Memory) hit(id string, c *counting, cost int64, out *Decision) (done bo
 	} else {
 		reading = int64(m.now())
 	}
-	hash := m.hash.of(id)
-	sh := &m.shards[hash&m.mask]
+	sh, hash := m.shard(id)
 	sh.mu.Lock()
 	now := Instant(reading)
 	if m.system != nil {

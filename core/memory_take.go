@@ -162,8 +162,7 @@ func (p *memoryTake) lock(ops []Op) {
 			t.hash, t.sh = p.targets[i-1].hash, p.targets[i-1].sh
 			continue
 		}
-		t.hash = p.m.hash.of(ops[i].Key.ID)
-		t.sh = &p.m.shards[t.hash&p.m.mask]
+		t.sh, t.hash = p.m.shard(ops[i].Key.ID)
 		p.locked = append(p.locked, t.sh)
 	}
 	if len(p.locked) > 1 {

@@ -9,16 +9,17 @@ import (
 	"time"
 )
 
-// Refund gives n of the units back that res took, on the backend, key and rate
-// it took them under, whatever has been changed since. What comes back is what the
-// draw still holds: nothing that has expired, leaked or, in a queue, started. A result that took none,
-// as one that repeats an outer use (see [Limiter]), or whose units
-// [Verdict.Refund] has given back, is left alone; of a plain key that is known only to
-// results read after that. A Result does not remember what was refunded: see to it
-// that calls don't add up to more than it took. It runs on a context detached from
-// ctx's end, with its own bound of five seconds. The error wraps [ErrUsage] for an n below 0 or above
-// the cost of res, or a result of another throttle, and else [ErrBackend]: the store failed or
-// was too slow, and nobody knows whether it has taken the units back.
+// Refund refunds n of the units that res took, on the backend, key and rate that it took
+// them under, whatever has changed since. It restores what the draw still holds: nothing
+// that has expired, leaked or, in a queue, started. It leaves a result alone that took
+// nothing, that repeats an outer use (see [Limiter]), or whose verdict was refunded by
+// [Verdict.Refund]. It does not remember how much was refunded: make sure that your calls
+// don't add up to more than res took.
+//
+// Refund ignores the end of ctx and has its own bound of five seconds. The error wraps
+// [ErrUsage] if n is below 0 or above the cost of res, or if res is of another throttle.
+// It wraps [ErrBackend] if the store failed or was too slow; the store may then have made
+// the refund or not.
 func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 	if err := t.loaded().misused(ctx); err != nil {
 		return err
@@ -28,10 +29,7 @@ func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 		return fmt.Errorf("%w: Refund of %d units; accepted is 0 to the %d that were taken", ErrUsage, n, res.cost)
 	case res.settings == nil || res.settings.owner != t:
 		return fmt.Errorf("%w: Refund on throttle %q of a result of %q; give one of its own", ErrUsage, t.UID(), res.UID())
-	case n == 0 || !res.charged():
-		return nil
-	}
-	if res.inProcess() && res.refundKnown(n) {
+	case n == 0 || !res.charged() || res.refundKnown(n):
 		return nil
 	}
 	ctx, cancel := afterwards(ctx, res.settings.memory != nil)
@@ -40,56 +38,57 @@ func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
 	return f.take(ctx)
 }
 
-// inProcess reports whether an in-process store has counted r, and can refund it.
-func (r *Result) inProcess() bool {
-	return r.settings != nil && r.settings.memory != nil && !r.settings.memory.closed.Load()
-}
-
-// refundKnown refunds n of the units that r took in process. It reports false, and has done
-// nothing, if the key has no entry any more.
+// refundKnown refunds n of the units that r took if the in-process store still has the key.
+// Otherwise it reports false and has done nothing.
 func (r *Result) refundKnown(n int64) (done bool) {
 	set := r.settings
+	if set.memory == nil || set.memory.closed.Load() {
+		return false
+	}
 	d, dec := Draw{Rate: r.Rate(), Class: r.class}, Decision{}
 	d.refund(&r.Decision, n)
 	return set.memory.takeKnown(Key{Scope: set.scope, ID: r.id}, set.strategy, set.counting, &d, &dec, true)
 }
 
-// Refund gives back all that v has charged, for a request whose outcome is not
-// to count, with one call of each backend. What comes back is what each draw still
-// holds, as with [Throttle.Refund]. Results that charged nothing, and those
-// that repeat an outer use (see [Limiter]), are left alone. Like [Throttle.Refund]
-// it runs on a context detached from ctx's end, with a bound of five seconds in all.
-// What was given back is Uncharged from then on: a second call does nothing, and a
-// later use of the same request is decided anew. The errors of the backends,
-// which wrap [ErrBackend], are joined. What failed counts as charged, and is not refunded again either: the
-// backend may have taken it. For verdicts on requests it is safe for concurrent use.
+// Refund refunds all that v has charged, with one call of each backend: use it for a request
+// whose outcome is not to count. It restores what each draw still holds, as
+// [Throttle.Refund] does, and leaves results alone that charged nothing or that repeat an
+// outer use (see [Limiter]). All copies of v are Uncharged from then on: a second call does
+// nothing, also at the same time, and a later use of the same request is decided anew.
+//
+// Refund ignores the end of ctx and has its own bound of five seconds. The errors of the
+// backends wrap [ErrBackend] and are joined. A charge whose refund failed stays Admitted and
+// is not refunded again, because the backend may have made the refund.
 func (v Verdict) Refund(ctx context.Context) error {
 	if ctx == nil {
 		return errNoContext
 	}
-	all := v.refunds(everywhere)
-	if len(all) == 0 {
+	all := v.refunds()
+	if all.empty() {
 		return nil
 	}
-	ctx, cancel := afterwards(ctx, all.inProcess())
+	ctx, cancel := afterwards(ctx, len(all.far) == 0)
 	defer cancel()
-	return all.take(ctx, (*refund).take)
+	return errors.Join(takeEach(ctx, all.near, (*refund).take), takeEach(ctx, all.far, (*refund).take))
 }
 
-// RefundWithin is [Verdict.Refund] for callers that a slow store must not hold up:
-// it returns after wait at the latest. What is under way then goes on by itself, for
-// Refund's five seconds at most: it is Uncharged from then on unless it fails, and
-// the error is lost. In-process backends are waited for. So are all while a thousand
-// refunds of the process are under way, so that a store that hangs does not gather
-// ever more of them. A panic of a backend that may be slow is an error.
+// RefundWithin is [Verdict.Refund] for callers that must not wait long for a slow store: it
+// returns after wait at the latest. A refund that takes longer goes on in the background for
+// up to five seconds. It counts as Uncharged unless it fails, and its error is lost.
+// RefundWithin waits for in-process stores, and for all stores while a thousand refunds of
+// the process run in the background, so that a store that hangs does not collect more and
+// more of them. If a backend panics that may be slow, the panic is returned as an error.
 func (v Verdict) RefundWithin(ctx context.Context, wait time.Duration) error {
 	if ctx == nil {
 		return errNoContext
 	}
-	near, far := v.refunds(inProcess), v.refunds(remote)
-	ctx, cancel := afterwards(ctx, len(far) == 0)
-	err := near.take(ctx, (*refund).take)
-	if len(far) == 0 {
+	all := v.refunds()
+	if all.empty() {
+		return nil
+	}
+	ctx, cancel := afterwards(ctx, len(all.far) == 0)
+	err := takeEach(ctx, all.near, (*refund).take)
+	if len(all.far) == 0 {
 		cancel()
 		return err
 	}
@@ -97,32 +96,31 @@ func (v Verdict) RefundWithin(ctx context.Context, wait time.Duration) error {
 	run := func() {
 		defer underway.Add(-1)
 		defer cancel()
-		ended <- far.take(ctx, (*refund).takeGuarded)
+		ended <- takeEach(ctx, all.far, (*refund).takeGuarded)
 	}
 	if underway.Add(1) > maxUnderway {
 		run()
 	} else {
 		go run()
 	}
-	return errors.Join(err, endWithin(ended, wait))
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case late := <-ended:
+		return errors.Join(err, late)
+	case <-timer.C:
+		return err
+	}
 }
 
-// underway counts the refunds that run beside their requests, at a few kilobytes
-// each.
+// underway counts the refunds in the background, which take a few kilobytes each.
 var underway atomic.Int64
 
 const maxUnderway = 1000
 
-// endWithin is what ended says, or nil after wait.
-func endWithin(ended <-chan error, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case err := <-ended:
-		return err
-	case <-timer.C:
-		return nil
-	}
+// refunds are those of one use: one for each backend, as a rule.
+type refunds struct {
+	near, far []refund // of stores in process, and of others
 }
 
 // refund is what one backend refunds with one call. It shares nothing with the results
@@ -135,69 +133,43 @@ type refund struct {
 	indexes []int     // of their results
 }
 
-// refunds are those of one use, one for each backend.
-type refunds []refund
+func (all *refunds) empty() bool { return len(all.near)+len(all.far) == 0 }
 
-func everywhere(*settings) bool    { return true }
-func inProcess(set *settings) bool { return set.memory != nil }
-func remote(set *settings) bool    { return set.memory == nil }
-
-// refunds returns what refunds the charges of v on the backends at such settings, in the
-// order in which they were charged. From now on nobody else refunds them.
-func (v Verdict) refunds(at func(*settings) bool) (all refunds) {
+// refunds returns what refunds the charges of v, in the order of charging. Nobody else
+// refunds them from now on. What stores in process count in integers is refunded at once.
+func (v Verdict) refunds() (all refunds) {
 	for i := range v.len() {
-		set := v.settings(i)
-		if set == nil || !at(set) {
-			continue
-		}
 		r := v.result(i)
-		if set.counting != nil && r.inProcess() && r.claim() && r.refundKnown(r.cost) {
+		if !r.claim() || r.settings.counting != nil && r.refundKnown(r.cost) {
 			continue
 		}
-		all = all.add(i, r)
+		all.add(i, &r)
 	}
 	return all
 }
 
-// add adds the refund of r, result i, if its charge is the caller's to refund.
-func (all refunds) add(i int, r Result) refunds {
-	if !r.claim() {
-		return all
+// add adds the refund of r, result i, whose charge the caller has claimed.
+func (all *refunds) add(i int, r *Result) {
+	list := &all.far
+	if r.settings.memory != nil {
+		list = &all.near
 	}
 	op := r.op(r.Rate()).Refund(&r.Decision, r.cost)
-	k := slices.IndexFunc(all, func(f refund) bool { return f.fits(r.settings.backend, op.Key) })
+	k := slices.IndexFunc(*list, func(f refund) bool { return f.fits(r.settings.backend, op.Key) })
 	if k < 0 {
-		k, all = len(all), append(all, refund{backend: r.settings.backend})
+		k, *list = len(*list), append(*list, refund{backend: r.settings.backend})
 	}
-	f := &all[k]
+	f := &(*list)[k]
 	f.ops, f.charges, f.indexes = append(f.ops, op), append(f.charges, r.charge), append(f.indexes, i)
-	return all
 }
 
-// inProcess reports whether no refund is for a store that may be slow.
-func (all refunds) inProcess() bool {
-	return !slices.ContainsFunc(all, func(f refund) bool {
-		_, in := f.backend.(*Memory)
-		return !in
-	})
-}
-
-// take has each refund taken.
-func (all refunds) take(ctx context.Context, take func(*refund, context.Context) error) error {
-	var errs []error
-	for i := range all {
-		errs = append(errs, take(&all[i], ctx))
-	}
-	return errors.Join(errs...)
-}
-
-// fits reports whether an op on key can be part of f: the keys of one call are
-// distinct, and two throttles of one request may share one.
+// fits reports whether an op on key can be part of f: the keys of one call are distinct,
+// and two throttles of one request may share a key.
 func (f *refund) fits(backend Backend, key Key) bool {
 	return f.backend == backend && !slices.ContainsFunc(f.ops, func(op Op) bool { return op.Key == key })
 }
 
-// take refunds. After an error, or a panic of the backend, nobody knows what was refunded.
+// take makes the refund. After an error, or a panic of the backend, the charges are lost.
 func (f *refund) take(ctx context.Context) (err error) {
 	f.out = make([]Decision, len(f.ops))
 	done := false
@@ -215,7 +187,7 @@ func (f *refund) take(ctx context.Context) (err error) {
 	return err
 }
 
-// takeGuarded is take where a panic would end the process.
+// takeGuarded is take in the background, where a panic would end the process.
 func (f *refund) takeGuarded(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -223,4 +195,12 @@ func (f *refund) takeGuarded(ctx context.Context) (err error) {
 		}
 	}()
 	return f.take(ctx)
+}
+
+func takeEach(ctx context.Context, list []refund, take func(*refund, context.Context) error) error {
+	var errs []error
+	for i := range list {
+		errs = append(errs, take(&list[i], ctx))
+	}
+	return errors.Join(errs...)
 }

@@ -5,31 +5,30 @@ import (
 	"time"
 )
 
-// Outcome is what became of a request at one throttle.
+// Outcome says how a [Result] came about.
 type Outcome uint8
 
 const (
-	// Undecided is the zero Outcome: the throttle was not asked, because an
-	// earlier one had denied or an error came first.
+	// Undecided is the zero Outcome: the throttle was not asked, because another
+	// denied or an error came first.
 	Undecided Outcome = iota
-	// Admitted means that the units were taken, or for a look could be.
+	// Admitted means that the units were taken; for a look, that they could be.
 	Admitted
-	// Denied means that the limit is reached. With Allowed true it comes from a
-	// throttle that only reports.
+	// Denied means that the limit is reached. A throttle under [WithReportOnly] sets
+	// Allowed all the same.
 	Denied
-	// Uncharged means that it would have fitted, but another throttle of the
-	// same call denied, so that nothing was taken; or that what was taken has
-	// been given back by [Verdict.Refund].
+	// Uncharged means that the units would have fitted, but another throttle of the same
+	// call denied, so nothing was taken; or that [Verdict.Refund] has refunded them.
 	Uncharged
-	// Exempt means that the identifier said [Exempted], or that the cost is 0.
+	// Exempt means that the identifier returned [Exempted], or that the cost is 0.
 	Exempt
 	// NoLimit means that the rate in force is [Unlimited].
 	NoLimit
 	// Disabled means that the throttle is switched off.
 	Disabled
-	// FailedOpen means that an error was met and the policy let it pass.
+	// FailedOpen means that there was an error and the policy let the request pass.
 	FailedOpen
-	// FailedClosed means that an error was met and the policy denied.
+	// FailedClosed means that there was an error and the policy denied the request.
 	FailedClosed
 )
 
@@ -37,7 +36,7 @@ var outcomeNames = [...]string{
 	"undecided", "admitted", "denied", "uncharged", "exempt", "unlimited", "disabled", "failed open", "failed closed",
 }
 
-// String returns the outcome in lower case, as "failed open".
+// String returns the outcome in lower case, such as "failed open".
 func (o Outcome) String() string {
 	if int(o) >= len(outcomeNames) {
 		return "unknown outcome"
@@ -45,16 +44,15 @@ func (o Outcome) String() string {
 	return outcomeNames[o]
 }
 
-// Result is the [Decision] of one throttle, what became of it, and all that is
-// needed to give its charge back. It is a plain value.
+// Result is the [Decision] of one throttle, with its outcome and all that a refund needs.
+// It is a plain value.
 //
-// Allowed alone answers whether to go on. The numbers are zero unless Counted
-// reports true.
+// Allowed alone says whether to go on. The numbers are zero unless Counted reports true.
 type Result struct {
 	Decision
-	// Outcome tells how the answer came about.
+	// Outcome says how the decision came about.
 	Outcome Outcome
-	// Err is why an error policy had to decide, else nil.
+	// Err is the error that an error policy decided, else nil.
 	Err error
 
 	settings *settings
@@ -77,8 +75,8 @@ func (r Result) UID() string {
 }
 
 // Identity returns the identity that was counted, as [Identifier.Identity] makes it or as
-// it was given to [Throttle.Key], for a look or a Reset by [Throttle.Key]. It is "" unless
-// Counted: for exempt and unlimited requests and for those that an error policy decided.
+// [Throttle.Key] was given it. Pass it to [Throttle.Key] for a look or a Reset. It is ""
+// unless Counted.
 func (r Result) Identity() string {
 	if !r.Counted() {
 		return ""
@@ -86,7 +84,7 @@ func (r Result) Identity() string {
 	return r.id
 }
 
-// Rate returns the rate that applied, the zero Rate if none was asked for.
+// Rate returns the rate that applied, the zero Rate if none was needed.
 func (r Result) Rate() Rate {
 	switch {
 	case r.Outcome == NoLimit:
@@ -99,22 +97,23 @@ func (r Result) Rate() Rate {
 	return Per(r.limit, r.period)
 }
 
-// Counted reports whether a backend was asked, so that Limit, Remaining and
-// ResetAfter mean something.
+// Counted reports whether a backend decided, so that Limit, Remaining and ResetAfter mean
+// something. It is false for exempt and unlimited requests and those that an error policy
+// decided.
 func (r Result) Counted() bool {
 	return r.Outcome == Admitted || r.Outcome == Denied || r.Outcome == Uncharged
 }
 
-// charge is what became of the units that a use took. All copies of the result
-// share it, so that they are given back once, whoever does so; nil until there is
-// somebody to share it with.
-type charge struct{ fate int32 } // atomic; Request is copied, so not of a type that can't be
+// charge is the fate of the units that a use took. Copies of a result share it, so whoever
+// refunds them first is the only one. It is nil in results that have nothing to share it
+// with.
+type charge struct{ fate int32 } // atomic, but not of a type that forbids copies of a Request
 
-// The fates of a charge. Of one that is lost nobody knows whether the backend has
-// taken it back: it is not given back again.
+// The fates of a charge. It is lost if a refund failed: the backend may have made it or not,
+// so it is not made again.
 const (
 	fateTaken int32 = iota
-	fateReturned
+	fateRefunded
 	fateLost
 )
 
@@ -127,13 +126,13 @@ func (r *Result) fate() int32 {
 	return atomic.LoadInt32(&r.charge.fate)
 }
 
-// took reports whether units were taken, whatever became of them.
+// took reports whether units were taken, refunded or not.
 func (r *Result) took() bool { return r.Outcome == Admitted && r.cost > 0 }
 
-// charged reports whether units were taken that a refund could give back.
+// charged reports whether there are units to refund.
 func (r *Result) charged() bool { return r.took() && r.fate() == fateTaken }
 
-// claim makes the charge of r the caller's to give back, if it is anybody's.
+// claim reports whether the caller is the one to refund the charge of r.
 func (r *Result) claim() bool {
 	if !r.took() {
 		return false
@@ -141,25 +140,25 @@ func (r *Result) claim() bool {
 	if r.charge == nil {
 		r.charge = new(charge)
 	}
-	return atomic.CompareAndSwapInt32(&r.charge.fate, fateTaken, fateReturned)
+	return atomic.CompareAndSwapInt32(&r.charge.fate, fateTaken, fateRefunded)
 }
 
-// told is r as of now: Uncharged if its units were given back.
+// current returns r as of now: Uncharged if its units were refunded.
 func (r Result) current() Result {
-	if r.took() && r.fate() == fateReturned {
+	if r.took() && r.fate() == fateRefunded {
 		r.Outcome, r.cost = Uncharged, 0
 	}
 	return r
 }
 
-// stands reports whether r answers for the whole request: further uses repeat
-// it. An admission does while its charge does.
+// stands reports whether later uses of the same request repeat r. An admission stands until
+// its charge is refunded.
 func (r *Result) stands() bool {
 	switch r.Outcome {
 	case Undecided, Uncharged:
 		return false
 	case Admitted:
-		return r.cost > 0 && r.fate() != fateReturned
+		return r.cost > 0 && r.fate() != fateRefunded
 	}
 	return true
 }
@@ -198,7 +197,7 @@ func (r *Result) op(rate Rate) Op {
 	}
 }
 
-// answer completes r by the decision that it holds. A limit that only reports stops nobody.
+// answer sets the outcome of r by its decision. A limit that only reports stops nobody.
 func (r *Result) answer() {
 	r.Outcome = Admitted
 	if !r.Allowed {

@@ -5,29 +5,31 @@ import (
 	"time"
 )
 
-// Verdict is how all throttles of a [Limiter] decided one request together. The zero
-// Verdict has decided nothing and allows. It is a small value. Copies share what was
-// refunded, and all methods are safe for concurrent use.
+// Verdict is the decision of all throttles of a [Limiter] on one request or plain key. It is
+// a small value: copies share what was refunded. All methods are safe for concurrent use.
+// The zero Verdict has no results and allows.
 type Verdict struct {
 	rec  *record // nil means no results
 	uses bool    // those of rec.outer belong to it, too
 }
 
-// record is what one Take decided, shared by all copies of its verdict: a few words for
-// each limit that hits in process have drawn on, whose results are made when somebody asks
-// for them, or else the results.
+// record is the outcome of one use, shared by all copies of its verdict. Hits in process
+// write a few words for each limit, and a Result is made of them when somebody asks for it.
+// Every other use writes results.
 type record struct {
-	outer   *record  // of an earlier use of the same request, nil if there was none
-	results []Result // nil if limits tell all
-	id      string   // identity of limits
-	at      Instant  // of limits
-	units   int64    // that each of limits took, 0 for the cost of its throttle
-	n       int8     // limits in use
-	denied  bool     // a limit stops the request
-	limits  [hitLimits]limit
+	outer   *record  // of the use before on the same request, nil if there was none
+	results []Result // nil if limits hold the outcome
+
+	// What limits have in common.
+	id     string
+	at     Instant
+	units  int64 // taken from each, 0 for the cost of its throttle
+	n      int8  // limits in use
+	denied bool  // one of them stops the request
+	limits [hitLimits]limit
 }
 
-// limit is what became of a hit in process at one throttle.
+// limit is the outcome of a hit in process at one throttle.
 type limit struct {
 	settings     *settings
 	remaining    int64
@@ -46,7 +48,7 @@ func (rec *record) costOf(l *limit) int64 {
 	return l.settings.cost
 }
 
-// answer notes a decision.
+// answer keeps a decision.
 func (l *limit) answer(dec *Decision) {
 	l.remaining, l.reset, l.retry, l.outcome = dec.Remaining, dec.ResetAfter, dec.RetryAfter, Denied
 	if dec.Allowed {
@@ -54,7 +56,7 @@ func (l *limit) answer(dec *Decision) {
 	}
 }
 
-// decision is the decision that was noted at an instant.
+// decision returns the kept decision, which was made at an instant.
 func (l *limit) decision(at Instant) Decision {
 	return Decision{
 		Allowed: l.outcome != Denied, Limit: l.settings.counting.limit(), Remaining: l.remaining,
@@ -78,7 +80,7 @@ func (v Verdict) before(rec *record) *record {
 	return nil
 }
 
-// at finds result i: the earliest use comes first.
+// at finds result i. Results of the earliest use come first.
 func (v Verdict) at(i int) (rec *record, in int) {
 	if !v.uses || v.rec.outer == nil { // nearly always
 		return v.rec, i
@@ -91,7 +93,7 @@ func (v Verdict) at(i int) (rec *record, in int) {
 	return rec, i - (end - rec.len())
 }
 
-// settings returns those of result i.
+// settings returns the settings of result i.
 func (v Verdict) settings(i int) *settings {
 	rec, i := v.at(i)
 	if rec.results != nil {
@@ -100,7 +102,7 @@ func (v Verdict) settings(i int) *settings {
 	return rec.limits[i].settings
 }
 
-// result returns result i as it was decided, whatever was refunded since.
+// result returns result i as decided, whatever was refunded since.
 func (v Verdict) result(i int) Result {
 	rec, i := v.at(i)
 	if rec.results != nil {
@@ -137,7 +139,7 @@ func (l *limit) result(rec *record) (res Result) {
 	return res
 }
 
-// all returns all results as they were decided, whatever was refunded since.
+// all returns all results as decided, whatever was refunded since.
 func (v Verdict) all() []Result {
 	if v.len() == 0 {
 		return nil
@@ -159,7 +161,7 @@ func (v Verdict) of(t *Throttle) (res Result, decided bool) {
 	return Result{}, false
 }
 
-// shareCharges gives each of results that took units a charge, for all copies of it.
+// shareCharges gives each result that took units a charge, which its copies share.
 func shareCharges(results []Result) {
 	var charges []charge
 	for i := range results {
@@ -182,8 +184,8 @@ func (v Verdict) Allowed() bool {
 	return true
 }
 
-// Results returns the result of each throttle, in the order of their use and as of
-// now: what was refunded meanwhile is Uncharged. The slice is the caller's.
+// Results returns the result of each throttle in the order of use. A result whose charge
+// was refunded meanwhile is Uncharged. The slice is new, so the caller may change it.
 func (v Verdict) Results() []Result {
 	results := v.all()
 	for i := range results {
@@ -192,8 +194,8 @@ func (v Verdict) Results() []Result {
 	return results
 }
 
-// Failed reports whether the request is stopped because of an error alone, and
-// not because a limit is reached: HTTP answers 503 then, and 429 otherwise.
+// Failed reports whether an error alone stops the request, and no limit is reached. HTTP
+// answers 503 then, and 429 if a limit is reached.
 func (v Verdict) Failed() bool {
 	failed := false
 	for i := range v.len() {
@@ -206,10 +208,9 @@ func (v Verdict) Failed() bool {
 	return failed
 }
 
-// Tightest returns the result that a client with room for one is shown: of those
-// that deny, the one with the longest wait; else the one with the least
-// remaining, throttles that only report last. It is the zero Result if no
-// backend was asked.
+// Tightest returns the one result to show to a client: of those that deny, the one with
+// the longest wait; else the one with the least remaining, with report-only throttles
+// last. It is the zero Result if no backend was asked.
 func (v Verdict) Tightest() (tightest Result) {
 	for i := range v.len() {
 		if r := v.result(i); r.Counted() && (!tightest.Counted() || r.tighterThan(&tightest)) {
@@ -232,8 +233,8 @@ func (r *Result) tighterThan(other *Result) bool {
 	return r.Remaining < other.Remaining
 }
 
-// RetryAfter returns the longest wait of those that deny, [Never] included, and
-// 0 when the request is allowed or stopped by an error.
+// RetryAfter returns the longest wait of the limits that deny, [Never] included. It is 0 if
+// the request is allowed or stopped by an error.
 func (v Verdict) RetryAfter() time.Duration {
 	var longest time.Duration
 	for i := range v.len() {
@@ -244,8 +245,8 @@ func (v Verdict) RetryAfter() time.Duration {
 	return longest
 }
 
-// Delay returns the longest time that a queueing strategy asks an admitted
-// request to hold back. Throttles that only report hold nobody.
+// Delay returns how long to hold an admitted request before it starts: the longest Delay of
+// its queueing strategies, without report-only throttles.
 func (v Verdict) Delay() time.Duration {
 	var longest time.Duration
 	for rec := v.rec; rec != nil; rec = v.before(rec) { // the limits of a record have no delay
@@ -258,8 +259,7 @@ func (v Verdict) Delay() time.Duration {
 	return longest
 }
 
-// Err returns the errors that error policies had to decide on, joined, nil if
-// there was none.
+// Err returns the joined errors that error policies decided, nil if there were none.
 func (v Verdict) Err() error {
 	var errs []error
 	for i := range v.len() {
