@@ -8,12 +8,12 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// anyDelay is the bound of a request that can wait for any time.
+// anyDelay is the bound of a request that can wait for ever.
 const anyDelay time.Duration = math.MaxInt64
 
-// boundDelay has op, a draw of r, denied if it would have to wait for longer than r can be
-// held, and returns that bound. The queue is as long for this draw as what is served
-// within the bound, rounded up: what the rounding lets in, [Request.RefuseDelay] refuses.
+// boundDelay returns how long r can be held, and shortens the queue of op so that a longer
+// wait is denied: its capacity becomes what is served within the bound, rounded up. What
+// the rounding lets in, [Request.RefuseDelay] refuses.
 func (r *Request) boundDelay(ctx context.Context, op *Op) time.Duration {
 	if r == nil || r.Holder == nil || op.Draw.Cost <= 0 {
 		return anyDelay
@@ -36,8 +36,8 @@ func (r *Request) boundDelay(ctx context.Context, op *Op) time.Duration {
 	return longest
 }
 
-// delayWithin corrects r, the decision on op, for a bound that is not [anyDelay]: the
-// capacity is that of the throttle, and all numbers mean draws that start within it.
+// delayWithin corrects the decision on op, whose queue boundDelay may have shortened: the
+// limit is the throttle's again, and all numbers mean draws that start within the bound.
 func (r *Result) delayWithin(longest time.Duration, op *Op) {
 	if longest == anyDelay {
 		return
@@ -59,12 +59,13 @@ func (r *Result) delayWithin(longest time.Duration, op *Op) {
 	}
 }
 
-// RefuseDelay makes a denial of v, the admission of r by queueing strategies, for a
-// caller that can hold r for less than v.Delay: throttles whose delay is above longest
-// deny, and tell in RetryAfter when r would have to wait for no more than longest if
-// nobody else came. The others are Uncharged. Adapters call it after [Verdict.Refund],
-// which it doesn't include; what could not be refunded stays charged. The denial is
-// remembered in r as any other.
+// RefuseDelay turns v, an admission of r by queueing strategies, into a denial, for a caller
+// that can hold r only for longest. Throttles with a longer Delay deny; their RetryAfter is
+// the time until r would have to wait no longer than longest if nobody else came. The
+// others are Uncharged. r remembers the denial.
+//
+// Adapters call [Verdict.Refund] first, which RefuseDelay doesn't do. What could not be
+// refunded stays charged.
 func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
 	r, longest = orEmpty(r), max(0, longest.Truncate(time.Microsecond))
 	refused := v.all()

@@ -7,27 +7,26 @@ import (
 )
 
 const (
-	// inlineStateBytes is the longest state kept inside its entry: that of
-	// every strategy with a state of constant size.
+	// inlineStateBytes is the longest state kept in a rest: every state of constant size
+	// fits.
 	inlineStateBytes = 1 + 5*8
-	// inlineIDBytes is the longest identity that its entry keeps as it is: every
-	// IPv4 address fits. Of a longer one it keeps the fingerprint.
+	// inlineIDBytes is the longest identity kept as it is: every IPv4 address fits. An entry
+	// keeps the fingerprint of a longer one.
 	inlineIDBytes = 18
-	// fingerprinted is the length of an identity of which that is kept.
+	// fingerprinted stands for the length of an identity that is kept as its fingerprint.
 	fingerprinted = 255
-	// elsewhere is the length of a state that is kept beside its rest.
+	// elsewhere stands for the length of a state that does not fit into a rest.
 	elsewhere = 255
 )
 
-// entry is one key with its state: one cache line, so that a hit waits for the
-// memory once.
+// entry is one key with its state. It is one cache line, so a hit waits for memory once.
 type entry struct {
-	// by is who wrote the state, if it is kept in integers: numbers has them. It
-	// is nil if the state is kept in bytes, in rest. Who needs the other form
-	// converts it. An entry with neither is free.
+	// by has written the state if it is kept in integers, in numbers. It is nil if the
+	// state is kept in bytes, in rest. Either form can be made from the other. A free entry
+	// has neither.
 	by   *counting
 	rest *rest
-	// hash is the half of the hash that finds the entry's slot.
+	// hash is the half of the hash that finds the entry's slot in the table.
 	hash     uint32
 	idLength uint8
 	marks    marks
@@ -40,35 +39,35 @@ type marks uint8
 
 const (
 	denied   marks = 1 << iota // the last draw was denied
-	reserved                   // a victim, or drawn on, of the Take under way
+	reserved                   // the running Take draws on it or replaces it
 )
 
-// rest is what has no room in an entry: a state in bytes, with what would be found
-// by a look at integers.
+// rest is what does not fit into an entry: a state in bytes, and what a look at integers
+// would find out.
 type rest struct {
 	scope unique.Handle[string]
-	// reset is when the key will be as if untouched, share the part of its limit
-	// that the last decision left.
+	// reset is when the key will be as if untouched. share is the part of its limit that
+	// the last decision left.
 	reset  Instant
 	share  float64
-	big    *[]byte // a state that is longer than inline
+	big    *[]byte // a state that does not fit into inline
 	length uint8   // of the state in inline, or elsewhere
 	inline [inlineStateBytes]byte
 }
 
-// counting is a strategy at a rate whose states are kept as plain integers: to
-// write floats and read them back takes longer than to decide.
+// counting is a strategy at a rate whose states are kept as plain integers: encoding and
+// decoding a state takes longer than deciding.
 type counting struct {
 	scope    unique.Handle[string]
 	strategy Strategy
 	rate     Rate
-	// period, of a FixedWindow, is that of the rate in microseconds: the numbers
-	// are those of a fixedCount. It is 0 for the linear strategies, which have a
-	// capacity: the numbers are T, N and R of a count.Linear over the rate's P.
+	// A FixedWindow has a period, that of the rate in microseconds, and its numbers are
+	// those of a fixedCount. The linear strategies have a capacity, and their numbers are T,
+	// N and R of a count.Linear over the rate's P.
 	period, capacity int64
 }
 
-// countingOf returns nil for a strategy whose states are kept as it writes them.
+// countingOf returns nil for a strategy whose states are kept in bytes.
 func countingOf(scope unique.Handle[string], strategy Strategy, rate Rate) *counting {
 	c := &counting{scope: scope, strategy: strategy, rate: rate}
 	switch s := strategy.(type) {
@@ -88,7 +87,7 @@ func countingOf(scope unique.Handle[string], strategy Strategy, rate Rate) *coun
 
 func (c *counting) isFixed() bool { return c.period > 0 }
 
-// limit is the capacity that decisions tell.
+// limit is the Limit of decisions.
 func (c *counting) limit() int64 {
 	if c.isFixed() {
 		return c.rate.limit
@@ -96,8 +95,8 @@ func (c *counting) limit() int64 {
 	return c.capacity
 }
 
-// counted is how op is counted in integers, nil if it is not. An op may have been changed
-// since its counting was put into it.
+// counted returns how to count op in integers, nil if it is counted in bytes. A decorator
+// may have changed the op since its counting was set.
 func (op *Op) counted() *counting {
 	if c := op.counting; c != nil && c.scope == op.Key.Scope && c.rate == op.Draw.Rate && c.strategy == op.Strategy {
 		return c
@@ -121,7 +120,7 @@ func (e *entry) scope() unique.Handle[string] {
 	return e.rest.scope
 }
 
-// named reports whether e is that of id.
+// named reports whether e is the entry of id.
 func (e *entry) named(id string) bool {
 	if n := int(e.idLength); n == len(id) && n <= inlineIDBytes {
 		return string(e.id[:n]) == id
@@ -139,7 +138,7 @@ func (e *entry) setID(id string) {
 	e.idLength = fingerprinted
 }
 
-// state returns the state as its strategy writes it, in memory of e or buf.
+// state returns the state in bytes, in the memory of e or of buf.
 func (e *entry) state(buf []byte) []byte {
 	switch {
 	case e.by != nil && e.by.isFixed():
@@ -170,7 +169,7 @@ func (e *entry) setState(state []byte) {
 	r.length, *r.big = elsewhere, append((*r.big)[:0], state...)
 }
 
-// fixed is the state as a FixedWindow reads it.
+// fixed returns the state as a FixedWindow reads it.
 func (e *entry) fixed() fixedCount {
 	if e.by == nil || !e.by.isFixed() {
 		return readFixed(e.state(nil))
@@ -178,7 +177,7 @@ func (e *entry) fixed() fixedCount {
 	return fixedCount{t: e.numbers[0], n: e.numbers[1]}
 }
 
-// linear is the state as the linear strategies read it.
+// linear returns the state as the linear strategies read it.
 func (e *entry) linear() (s count.Linear) {
 	if e.by == nil || e.by.isFixed() {
 		s.Read(e.state(nil))
@@ -187,12 +186,12 @@ func (e *entry) linear() (s count.Linear) {
 	return count.Linear{T: e.numbers[0], N: e.numbers[1], R: e.numbers[2], P: e.by.rate.micros}
 }
 
-// store keeps a decision and the next state that came with it, if any, in bytes.
+// store keeps a decision and the next state in bytes, if there is one.
 func (e *entry) store(d *Draw, next []byte, dec *Decision) {
 	if len(next) > 0 {
 		e.setState(next)
-		// Only with a write: a look or a denial under another rate may see the
-		// key expire sooner, and must not make it.
+		// Only with a write: a look or a denial under another rate may find that the key
+		// expires sooner, but does not make it expire sooner.
 		e.rest.reset = d.Now.Add(dec.ResetAfter)
 	}
 	e.mark(d, dec)
@@ -204,8 +203,7 @@ func (e *entry) store(d *Draw, next []byte, dec *Decision) {
 	}
 }
 
-// keep stores the numbers that by has written and what the draw d means for later
-// newcomers that need room. wrote says that there are such numbers.
+// keep is store for integers. wrote says that numbers are the next state, written by by.
 func (e *entry) keep(by *counting, numbers *[3]int64, wrote bool, d *Draw, dec *Decision) {
 	if wrote {
 		e.by, e.numbers = by, *numbers
@@ -219,9 +217,9 @@ func (e *entry) keep(by *counting, numbers *[3]int64, wrote bool, d *Draw, dec *
 	}
 }
 
-// extendExpiry keeps e, which denied a draw at now, for as long as the denial says: its
-// state may have been written under a shorter rate. Only a state in bytes has an expiry
-// apart from its content.
+// extendExpiry keeps e, which denied a draw at now, until the reset of that denial: its state
+// may have been written under a rate with a shorter period. Only a state in bytes has an
+// expiry apart from its content.
 func (e *entry) extendExpiry(now Instant, dec *Decision) {
 	if !e.live() {
 		return // it has no state
@@ -236,8 +234,8 @@ func (e *entry) extendExpiry(now Instant, dec *Decision) {
 	e.rest.reset = until
 }
 
-// mark notes whether d was denied. A look or a refund keeps the mark: only a draw shows
-// whether the caller still retries in vain.
+// mark notes whether d was denied. A look or a refund leaves the mark alone: only a draw
+// shows whether a denied client still retries.
 func (e *entry) mark(d *Draw, dec *Decision) {
 	if d.Cost > 0 {
 		e.markDenied(!dec.Allowed)
@@ -253,9 +251,9 @@ func (e *entry) markDenied(is bool) {
 
 func shareLeft(dec *Decision) float64 { return float64(dec.Remaining) / float64(dec.Limit) }
 
-// decide decides d by c on a copy of e, which may be untouched or in another form, into
-// dec. It reports whether numbers, the next state, are to be written. A refund after which
-// there is nothing to write has left the key untouched.
+// decide decides d by c on the state of e, whatever its form, and changes nothing in e. It
+// reports whether numbers, the next state, are to be written. A refund with nothing to
+// write leaves the key untouched.
 func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (write bool) {
 	if c.isFixed() {
 		s := e.fixed()
@@ -269,10 +267,9 @@ func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (
 	return write
 }
 
-// hit decides a draw of cost units at now on numbers that c wrote, and writes the next
-// state to next if that admits it. It answers into the zero dec. known is false, and
-// nothing is decided, in another window than the one counted or when the clock has
-// stepped back.
+// hit decides a draw of cost units at now on numbers that c wrote. It decides into the zero
+// dec, and writes the next state to next if the draw is admitted. If the window has changed
+// or the clock has stepped back, known is false and nothing is decided.
 func (c *counting) hit(next, numbers *[3]int64, now, cost int64, dec *Decision) (known, admitted bool) {
 	if c.isFixed() {
 		w := count.WindowOf(now, c.period)
@@ -296,8 +293,8 @@ func (c *counting) hit(next, numbers *[3]int64, now, cost int64, dec *Decision) 
 	return true, admitted
 }
 
-// stand tells how e stands at now: when it will be as if untouched, or since when it has
-// been, and which part of its limit is left.
+// stand returns when e will be as if untouched, or since when it has been, and the part of
+// its limit that is left at now.
 func (e *entry) stand(now Instant) (reset Instant, share float64) {
 	if e.by == nil {
 		return e.rest.reset, e.rest.share
@@ -316,7 +313,7 @@ func (e *entry) stand(now Instant) (reset Instant, share float64) {
 	return min(now, e.ended()), shareLeft(&dec)
 }
 
-// ended is when e, which counts in integers, was as if untouched again.
+// ended returns since when e, which counts in integers, has been as if untouched.
 func (e *entry) ended() Instant {
 	if e.by.isFixed() {
 		return Instant(count.WindowOf(e.numbers[0], e.by.period).End)

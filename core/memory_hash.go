@@ -6,12 +6,12 @@ import (
 	"math/bits"
 )
 
-// hashKey is what makes the hash of a [Memory] its own: nobody who doesn't know
-// it can choose identities that collide.
+// hashKey is the secret of a [Memory]'s hash: without it nobody can choose identities that
+// collide.
 //
-// The hash folds 128-bit products of text and key, as the hash of Go's own maps
-// does where the processor has no AES instructions. maphash.String takes three
-// times as long for a short identity, most of it on the way through four calls.
+// The hash folds 128-bit products of text and key, as Go's maps do on processors without AES
+// instructions. maphash.String takes three times as long for a short identity, most of it in
+// four calls.
 type hashKey [3]uint64
 
 func newHashKey() (k hashKey) {
@@ -43,13 +43,12 @@ func (k *hashKey) of(s string) uint64 {
 
 const fingerprintBytes = 16
 
-// seeds are those of fingerprints, secrets of the process.
+// seeds are the secret seeds of fingerprints, one pair for each process.
 var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 
-// fingerprint stands for a long identity: 128 bits of which nobody outside of the
-// process can tell anything. Two identities that share it and the hash of a store
-// as well would share their counters; among a million that happens by chance once
-// in 2^150 processes.
+// fingerprint stands for a long identity: 128 bits that nobody outside the process can
+// predict. Two identities with the same fingerprint and hash would share their counters.
+// Among a million identities that happens by chance in one of 2^150 processes.
 func fingerprint(id string) (print [fingerprintBytes]byte) {
 	binary.LittleEndian.PutUint64(print[:], maphash.String(seeds[0], id))
 	binary.LittleEndian.PutUint64(print[8:], maphash.String(seeds[1], id))

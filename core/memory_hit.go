@@ -1,17 +1,17 @@
 package traffik
 
-// Hits are draws of one unit or more that are counted in integers: nearly all calls of a
-// [Memory]. They are decided on the stack and stored in their entries, without an Op and
-// without a defer: nothing can panic while the lock is held. What needs more than that, such
-// as a shard that is full, goes to [Memory.Take].
+// A hit takes one unit or more of one to five limits that count one identity in integers:
+// nearly every call of a Memory. It is decided on the stack and stored in the entries, under
+// one lock, without an Op, a pool or a defer, since nothing can panic there. What needs
+// more, such as a full shard, goes to Memory.take.
 
-// hitLimits is how many limits of one Take are decided so.
+// hitLimits is the largest number of limits in a hit.
 const hitLimits = 5
 
-// hit draws cost units that c counts on id. It reports false, and has done nothing, if that
-// takes a [Memory.Take].
+// hit draws cost units on id, counted by c. If that needs Memory.take, it reports false and
+// has done nothing.
 func (m *Memory) hit(id string, c *counting, cost int64, out *Decision) (done bool) {
-	// The same as enter, written out to save three calls.
+	// This is enter, written out to save three calls.
 	var reading int64
 	if m.system != nil {
 		reading = m.system.reading()
@@ -42,8 +42,8 @@ func (m *Memory) hit(id string, c *counting, cost int64, out *Decision) (done bo
 	return done
 }
 
-// hitAll draws on all limits of rec, which count its identity, or on none if one that does
-// not only report denies. Like hit it reports false if it has done nothing.
+// hitAll draws on all limits of rec, or on none if one of them denies and is not report-only.
+// Like hit, it reports false if it has done nothing.
 func (m *Memory) hitAll(rec *record) (done bool) {
 	if rec.n == 1 {
 		l, dec := &rec.limits[0], Decision{}
@@ -59,14 +59,15 @@ func (m *Memory) hitAll(rec *record) (done bool) {
 	return done
 }
 
-// pendingHit is what a hit makes of one entry, which is nil for a newcomer.
+// pendingHit is a decided hit on one entry, which is nil for a newcomer. wrote says that
+// numbers are its next state.
 type pendingHit struct {
 	e       *entry
 	numbers [3]int64
 	wrote   bool
 }
 
-// decide decides d by c, into dec.
+// decide decides d by c.
 func (x *pendingHit) decide(c *counting, d *Draw, dec *Decision) {
 	e := x.e
 	if e == nil {
@@ -75,8 +76,7 @@ func (x *pendingHit) decide(c *counting, d *Draw, dec *Decision) {
 	x.wrote = e.decide(c, d, &x.numbers, dec)
 }
 
-// keep stores what was decided on d. A newcomer of which nothing is to be written gets no
-// entry.
+// keep stores the decision on d. A newcomer with nothing to write gets no entry.
 func (x *pendingHit) keep(sh *shard, hash uint64, id string, c *counting, d *Draw, dec *Decision) {
 	switch {
 	case x.e == nil && !x.wrote:
@@ -87,7 +87,7 @@ func (x *pendingHit) keep(sh *shard, hash uint64, id string, c *counting, d *Dra
 	x.e.keep(c, &x.numbers, x.wrote, d, dec)
 }
 
-// hitAll is [Memory.hitAll] with the lock of sh held.
+// hitAll is Memory.hitAll with the lock of sh held.
 func (sh *shard) hitAll(hash uint64, now Instant, rec *record) (done bool) {
 	var hits [hitLimits]pendingHit
 	free, newcomers, denied := sh.maxKeys-sh.count, 0, false
@@ -108,7 +108,7 @@ func (sh *shard) hitAll(hash uint64, now Instant, rec *record) (done bool) {
 		if !known {
 			x.decide(c, &Draw{Rate: c.rate, Cost: rec.costOf(l), Now: now}, &dec)
 			if dec.At != now {
-				return false // the clock stepped back: a record has one instant for all
+				return false // the clock stepped back, and a record has one instant for all
 			}
 		}
 		l.answer(&dec)
@@ -118,7 +118,7 @@ func (sh *shard) hitAll(hash uint64, now Instant, rec *record) (done bool) {
 	for i := range limits {
 		l, x := &limits[i], &hits[i]
 		c := l.settings.counting
-		if denied && l.outcome == Admitted { // once more, as a look
+		if denied && l.outcome == Admitted { // decided again as a look
 			var dec Decision
 			x.decide(c, &Draw{Rate: c.rate, Now: now}, &dec)
 			l.answer(&dec)
@@ -128,7 +128,7 @@ func (sh *shard) hitAll(hash uint64, now Instant, rec *record) (done bool) {
 			x.keepLimit(sh, hash, rec, l)
 		}
 	}
-	// Newcomers come last: each frees some of the entries that have expired.
+	// Newcomers come last, since each frees some expired entries.
 	for i := range limits {
 		if x := &hits[i]; newcomers > 0 && x.e == nil {
 			x.keepLimit(sh, hash, rec, &limits[i])
@@ -137,7 +137,7 @@ func (sh *shard) hitAll(hash uint64, now Instant, rec *record) (done bool) {
 	return true
 }
 
-// keepLimit is keep for what was answered into l.
+// keepLimit is keep for the decision in l.
 func (x *pendingHit) keepLimit(sh *shard, hash uint64, rec *record, l *limit) {
 	c := l.settings.counting
 	if l.outcome == Admitted && x.e != nil && x.e.by == c {

@@ -5,38 +5,38 @@ import "unique"
 const (
 	// ringEntries is how many of its latest entries a scope remembers in each shard.
 	ringEntries = 64
-	// keysPerOverflow is how many keys of a scope stand for one of its overflow
-	// counters: with few of them strangers share a limit, with many a flood of
-	// identities passes more in all.
+	// keysPerOverflow is how many keys of a scope there are for each of its overflow
+	// counters. With few counters strangers share a limit; with many a flood of identities
+	// gets more through.
 	keysPerOverflow = 16
 )
 
-// holding is what a shard knows about one scope, under the shard's lock. It is made
-// with the scope's first entry or overflow counter, and dropped when it has neither.
+// holding is what a shard knows about one scope. It is made with the scope's first entry or
+// overflow counter and dropped when the scope has neither.
 type holding struct {
 	scope unique.Handle[string]
 	index int // in shard.order
 	n     int // entries
-	// ring has the scope's latest entries; the oldest stands at next. Some were given to
-	// other scopes since.
+	// ring has the scope's latest entries, the oldest at next. Other scopes may have taken
+	// some since.
 	ring     []*entry
 	next     int
 	overflow *overflow // nil or with counters in use
 }
 
-// overflow holds the counters of the newcomers of one scope that found no room in a
-// shard, each shared by those whose hash leads to it.
+// overflow has the counters for newcomers of one scope that found no room in a shard. Their
+// hash chooses the counter.
 type overflow struct {
-	counters []*entry // nil is untouched; the length is fixed
+	counters []*entry // nil means untouched; the length is fixed
 	made     Instant
 	until    Instant // the latest reset of the counters
 }
 
-// runs reports whether o counts at now. Its counters are forgotten all at once.
+// runs reports whether o counts at now. All its counters end at once.
 func (o *overflow) runs(now Instant) bool { return o != nil && now < o.until }
 
-// holding returns what sh knows about scope, made if need be. The latest one asked for is
-// found without a search: most newcomers in a row are of one scope.
+// holding returns what sh knows about scope, made if need be. It finds the latest one
+// without a search, since most newcomers in a row are of one scope.
 func (sh *shard) holding(scope unique.Handle[string]) *holding {
 	h := sh.latestHolding
 	if h != nil && h.scope == scope {
@@ -54,7 +54,7 @@ func (sh *shard) holding(scope unique.Handle[string]) *holding {
 	return h
 }
 
-// remember notes that e is an entry of h from now on.
+// remember adds e to the latest entries of h.
 func (h *holding) remember(e *entry) {
 	if len(h.ring) < ringEntries {
 		h.ring = append(h.ring, e)
@@ -88,19 +88,19 @@ func (sh *shard) tidy(h *holding, now Instant) {
 	}
 }
 
-// tidyNext is tidy for one scope after the other, with each newcomer: a scope that
-// nobody asks for any more is forgotten too.
+// tidyNext is tidy for the next scope in order. Each newcomer calls it, so that a scope that
+// nobody uses any more is forgotten too.
 func (sh *shard) tidyNext(now Instant) {
 	if sh.overflows > 0 {
-		sh.turn = (sh.turn + 1) % len(sh.order)
-		sh.tidy(sh.order[sh.turn], now)
+		sh.nextTidy = (sh.nextTidy + 1) % len(sh.order)
+		sh.tidy(sh.order[sh.nextTidy], now)
 	}
 }
 
-// spill is the overflow counter of a newcomer, which may not have been made yet.
+// spill is the overflow counter of a newcomer. It may not have been made yet.
 type spill struct {
 	counters, index int
-	e               *entry // nil for an untouched counter
+	e               *entry // nil if the counter is untouched
 }
 
 // spill finds the overflow counter of a newcomer of scope. It changes nothing.
@@ -122,7 +122,7 @@ func (sh *shard) spill(scope unique.Handle[string], hash uint64, now Instant) (s
 	return s
 }
 
-// state is that of the counter, in its memory or in buf.
+// state returns the state of the counter, in its memory or in buf.
 func (s *spill) state(buf []byte) []byte {
 	if s.e == nil {
 		return nil
@@ -130,8 +130,8 @@ func (s *spill) state(buf []byte) []byte {
 	return s.e.state(buf)
 }
 
-// refunds reports whether d refunds units that are counted on an overflow counter of scope:
-// its draw was, and the counters are the same.
+// refunds reports whether d refunds units on an overflow counter of scope: its draw was
+// counted on one, and the counters are still the same.
 func (sh *shard) refunds(scope unique.Handle[string], d *Draw) bool {
 	if !d.refundsSpilled() {
 		return false
@@ -145,7 +145,7 @@ func (d *Draw) refundsSpilled() bool { return d.Cost < 0 && d.spilled }
 // storeSpill keeps a decision on the overflow counter s of scope, and the next state, if
 // any.
 func (sh *shard) storeSpill(scope unique.Handle[string], s spill, d *Draw, next []byte, dec *Decision) {
-	var e *entry // s.e, or what a target of the same plan made of it
+	var e *entry // s.e, or what a target of the same Take made of it
 	h := sh.holdings[scope]
 	if h != nil && h.overflow.runs(d.Now) {
 		e = h.overflow.counters[s.index]
@@ -186,7 +186,7 @@ func (sh *shard) overflowed(scope unique.Handle[string], d *Draw) {
 	sh.tidyNext(d.Now)
 }
 
-// inUse is how many counters of o count something.
+// inUse counts the counters of o that are not untouched.
 func (o *overflow) inUse() (n int) {
 	if o == nil {
 		return 0

@@ -6,68 +6,65 @@ import (
 )
 
 const (
-	// pageEntries is how many entries are allocated at once: as many as the
-	// runtime places without a header of its own, which would push each entry
-	// across its cache lines, and few, so that all shards share their memory
-	// pages.
+	// pageEntries is how many entries are allocated at once: as many as the runtime
+	// allocates without a header, which would push each entry across two cache lines, and
+	// so few that all shards share memory pages.
 	pageEntries = 8
-	// sweepChunk is how many entries a sweep looks at before it lets others have the
-	// lock.
+	// sweepChunk is how many entries a sweep looks at before it releases the lock.
 	sweepChunk = 256
 )
 
-// shard is one part of a [Memory]: a hash table with linear probing over
-// entries that are never moved. Every method needs mu held unless it says
-// otherwise.
+// shard is one part of a [Memory]: a hash table with linear probing over entries that never
+// move. Every method needs mu held unless it says otherwise.
 type shard struct {
 	mu      sync.Mutex
 	slots   []slot // by hash; the length is a power of two
-	reading int64  // the latest of the system clock; see latest
+	reading int64  // the latest reading of the system clock; see latest
 	number  int    // among the shards; the order of locking
 	pages   []*[pageEntries]entry
 	used    int      // entries handed out of the pages so far
-	free    []*entry // entries given back
+	free    []*entry // entries to be used again
 	count   int
 	maxKeys int
 	hand    int // where the next look for expired keys starts
-	// searches is how many newcomers looked for an entry to replace: each at others.
+	// searches counts the newcomers that looked for an entry to replace: each looks at
+	// others.
 	searches uint64
 
-	// What is known of the scopes, in order too, and whose turn it is to be tidied.
+	// The scopes, also in a fixed order, and the index of the next one to tidy.
 	holdings      map[unique.Handle[string]]*holding
 	latestHolding *holding
 	order         []*holding
-	turn          int
+	nextTidy      int
 	overflows     int // scopes with overflow counters
-	// tallies count what befell scopes since the store was made.
+	// tallies count evictions and overflow draws since the store was made.
 	tallies map[unique.Handle[string]]*tally
 
-	// draw, scratch and stored lend their memory to Decide, whose arguments
-	// would otherwise escape to the heap on each call.
+	// Memory for the arguments of Decide, which would otherwise escape to the heap on each
+	// call.
 	draw    Draw
 	scratch []byte
 	stored  [inlineStateBytes]byte
 
-	// Keeps the locks of two shards off one cache line, and what a hit needs of a
-	// shard, its first five words, on one: the size is a multiple of 64.
+	// Padding to a multiple of 64 bytes: no two locks share a cache line, and the five words
+	// that a hit needs are on one.
 	_ [80]byte
 }
 
-// slot is a place of the table, free when e is nil. The hash stands beside the
-// entry so that a search touches no other entry than the one it finds.
+// slot is one slot of the table, free if e is nil. It has the hash too, so that a search
+// reads no other entry than the one it finds.
 type slot struct {
 	hash uint64
 	e    *entry
 }
 
-// latest returns the reading that holds for a draw which took one just before it
-// got the lock. Another may have read later and come first: then its reading
-// holds for both, so that time never steps back between two draws on a key
-// because of how they were scheduled. Either reading lies within the call of the
-// draw that it serves.
+// latest returns the reading for a draw that read the clock just before it got the lock. If
+// another draw read later and got the lock first, its reading holds for both: so time never
+// steps back between two draws on a key because of scheduling, and either reading lies
+// within the call of its draw.
 //
-// A reading far behind the latest, by a second or more, is taken for no such accident:
-// it comes from inside a bubble of testing/synctest, or from outside after one.
+// A reading a second or more behind the latest is no such accident: it comes from inside a
+// bubble of testing/synctest, or from outside after one.
 func (sh *shard) latest(reading int64) int64 {
 	if behind := sh.reading - reading; behind < 0 || behind >= anchorMicros {
 		sh.reading = reading
@@ -75,9 +72,8 @@ func (sh *shard) latest(reading int64) int64 {
 	return sh.reading
 }
 
-// decide runs strategy over state. The next state is valid until the shard
-// decides again. What goes through the interface escapes, and is copied into
-// memory of the shard first.
+// decide runs strategy on state. The next state is valid until the shard decides again.
+// Arguments of an interface method escape, so the draw is copied into the shard first.
 func (sh *shard) decide(state []byte, strategy Strategy, d *Draw, out *Decision) (next []byte) {
 	sh.draw = *d
 	next, *out = strategy.Decide(sh.scratch[:0], state, &sh.draw)
@@ -92,8 +88,8 @@ func (sh *shard) find(hash uint64, key Key) *entry {
 	return sh.findFrom(sh.home(hash), hash, key)
 }
 
-// findFrom is find from slot i on. It calls itself for what nearly never occurs,
-// two identities of one hash, and so has nothing to keep over the comparison.
+// findFrom is find from slot i on. It calls itself for the rare case of two identities with
+// one hash, and so needs no registers across the comparison.
 func (sh *shard) findFrom(i int, hash uint64, key Key) *entry {
 	for ; i < len(sh.slots); i = sh.after(i) {
 		s := &sh.slots[i]
@@ -110,21 +106,21 @@ func (sh *shard) findFrom(i int, hash uint64, key Key) *entry {
 	return nil // only an empty table has no free slot
 }
 
-// home is where the search for hash starts: its high bits, since the low ones
-// chose the shard. There are 31 of them, so that the int is never negative where it has
-// 32 bits, in an empty table, which has no slot to cut it to, either.
+// home is the slot where the search for hash starts. It uses high bits, since the low ones
+// choose the shard, and only 31, so that a 32-bit int is never negative, not even in an empty
+// table.
 func (sh *shard) home(hash uint64) int { return int(hash >> 33 & uint64(len(sh.slots)-1)) }
 
 func (e *entry) searchHash() uint64 { return uint64(e.hash) << 32 }
 
-// after is the slot behind i, round the end.
+// after is the slot after i; the first follows the last.
 func (sh *shard) after(i int) int { return (i + 1) & (len(sh.slots) - 1) }
 
-// insert makes an entry for key, which has none, in the room that was found for it. The
-// caller sets the state.
+// insert makes an entry for key in the room that was found for it. The caller sets the
+// state.
 func (sh *shard) insert(hash uint64, key Key, now Instant, r room) *entry {
 	h := sh.holding(key.Scope)
-	h.n++ // now, so that h stays if its only entry gives way
+	h.n++ // first, so that h stays if its only entry is replaced
 	if r.victim != nil {
 		sh.evict(&r)
 	} else {
@@ -176,8 +172,8 @@ func (sh *shard) place(s slot) {
 	sh.slots[i] = s
 }
 
-// remove frees e and closes the gap: each slot behind it, up to the next free
-// one, moves into the gap unless its search starts behind the gap.
+// remove frees e and closes the gap: each slot after it, up to the next free one, moves into
+// the gap unless its search starts after the gap.
 func (sh *shard) remove(e *entry) {
 	gap := sh.home(e.searchHash())
 	for sh.slots[gap].e != e {
@@ -209,7 +205,7 @@ func (sh *shard) grow() {
 	}
 }
 
-// sweep frees all expired entries, and overflow counters; it takes mu itself, for a few
+// sweep frees all expired entries and overflow counters. It locks mu itself, for a few
 // entries at a time.
 func (sh *shard) sweep(clock func() Instant) (freed int) {
 	for from, more := 0, true; more; from += sweepChunk {
@@ -243,15 +239,15 @@ func (sh *shard) sweepFrom(from int, now Instant) (freed int, more bool) {
 	return freed, false
 }
 
-// clear forgets all but the tallies; it takes mu itself.
+// clear forgets all but the tallies. It locks mu itself.
 func (sh *shard) clear() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.forgetEntries()
-	sh.holdings, sh.latestHolding, sh.order, sh.turn, sh.overflows = nil, nil, nil, 0, 0
+	sh.holdings, sh.latestHolding, sh.order, sh.nextTidy, sh.overflows = nil, nil, nil, 0, 0
 }
 
-// forgetEntries gives the memory of an empty or unwanted table back.
+// forgetEntries frees the memory of the table.
 func (sh *shard) forgetEntries() {
 	sh.slots, sh.pages, sh.free = nil, nil, nil
 	sh.used, sh.count, sh.hand = 0, 0, 0

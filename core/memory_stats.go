@@ -8,36 +8,35 @@ import (
 	"unique"
 )
 
-// MemoryStats tells how a [Memory] stands; see [Memory.Stats].
+// MemoryStats are the figures of a [Memory]; see [Memory.Stats].
 type MemoryStats struct {
 	MemoryThrottleStats // of all throttles together
-	// MaxKeys is how many keys fit: what [WithMaxKeys] says, less what doesn't divide among the
-	// shards.
+	// MaxKeys is how many keys fit: the bound of [WithMaxKeys], rounded down to a multiple of
+	// the number of shards.
 	MaxKeys int
-	// Throttles tells the same by uid, all strategies of one uid together. A uid longer
-	// than 96 bytes stands there as its hash. A throttle of which the store holds
-	// nothing, and for which it never was too full, is missing.
+	// Throttles has the figures by uid, all strategies of one uid together. A uid longer than
+	// 96 bytes appears as its hash. A throttle with zero figures is missing.
 	Throttles map[string]MemoryThrottleStats
 }
 
-// MemoryThrottleStats tells how a [Memory] stands with one throttle, or with all.
+// MemoryThrottleStats are the figures of one throttle in a [Memory], or of all.
 type MemoryThrottleStats struct {
-	// Keys is the number of keys held, expired ones that were not yet freed included.
+	// Keys is the number of keys, including expired ones that are not freed yet.
 	Keys int
-	// Evictions is how many keys gave way to newcomers before they expired, since the store
-	// was made. Each starts afresh when it comes again.
+	// Evictions is how many keys were replaced before they expired, since the store was
+	// made. Each starts afresh when it comes again.
 	Evictions uint64
 	// OverflowDraws is how many draws, admitted or denied, were counted on overflow
 	// counters since the store was made.
 	OverflowDraws uint64
-	// OverflowCounters is how many overflow counters are in use. They are no Keys.
+	// OverflowCounters is how many overflow counters are in use. Keys does not include them.
 	OverflowCounters int
 }
 
-// tally counts what befell the keys of a scope in a shard since the store was made.
+// tally counts evictions and overflow draws of a scope in a shard since the store was made.
 type tally struct{ evictions, overflows uint64 }
 
-// tally is that of scope. The lock of sh is held.
+// tally returns the tally of scope, made if need be. The lock of sh is held.
 func (sh *shard) tally(scope unique.Handle[string]) *tally {
 	t := sh.tallies[scope]
 	if t == nil {
@@ -50,10 +49,10 @@ func (sh *shard) tally(scope unique.Handle[string]) *tally {
 	return t
 }
 
-// Stats tells how the store stands. It locks one shard after the other, each for a time
-// that grows with its throttles and overflow counters but not with its keys, so the figures
-// of a store in use are not all of one instant. It is safe for concurrent use. Counting for
-// it costs nothing when a known key is drawn on.
+// Stats returns the figures of the store. It locks one shard after the other, each for a time
+// that grows with its throttles and overflow counters but not with its keys. So the figures
+// of a store in use are not of one instant. It is safe for concurrent use. Counting costs
+// draws on known keys nothing.
 func (m *Memory) Stats() MemoryStats {
 	m.mustBeMade()
 	var stats MemoryStats
@@ -92,7 +91,7 @@ func (sh *shard) addTo(scopes map[unique.Handle[string]]MemoryThrottleStats) {
 	}
 }
 
-// uidOf is the uid in a scope of a throttle, as far as it stands there.
+// uidOf returns the uid in the scope of a throttle, or the hash of a long one.
 func uidOf(scope unique.Handle[string]) string {
 	if scope == (unique.Handle[string]{}) {
 		return ""
@@ -104,8 +103,8 @@ func uidOf(scope unique.Handle[string]) string {
 	return part
 }
 
-// warnFull warns that a newcomer of scope came to a full shard, and either shares an overflow
-// counter or took the place of a key that had not expired. No lock of a shard may be held.
+// warnFull warns that a newcomer of scope came to a full shard, and is on an overflow counter
+// or has replaced a key that had not expired. No lock of a shard may be held.
 func (m *Memory) warnFull(scope unique.Handle[string]) {
 	if !m.warner.due(warnFull) {
 		return

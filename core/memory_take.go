@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// memoryTake is a Take or Peek between its decision and its commit: every op is decided
-// first, and then all are stored or none. It is pooled, with the memory of its slices.
+// memoryTake is a Take or Peek: it decides every op first, and then stores all or none. It
+// is pooled to use the memory of its slices again.
 type memoryTake struct {
 	m       *Memory
 	targets []target
@@ -21,26 +21,26 @@ type target struct {
 	e    *entry // nil for a newcomer
 	room room   // of a newcomer
 	draw *Draw  // of the op, or look
-	look Draw   // the op's as a look: another op denied, or a refund finds nothing to refund
-	// by counts the op in integers: wrote says that numbers are its next state. If by is
-	// nil, next is what the strategy appended, kept in buf while others are decided.
+	look Draw   // the op's as a look: another op denied, or there is nothing to refund
+	// by counts the op in integers, and wrote says that numbers are its next state. If by is
+	// nil, next is its next state in bytes, kept in buf while others are decided.
 	by        *counting
 	numbers   [3]int64
 	wrote     bool
 	next, buf []byte
 }
 
-// enters reports whether the op is of a newcomer that is to have an entry.
+// enters reports whether the op needs a new entry.
 func (t *target) enters() bool { return t.e == nil && !t.room.overflows }
 
-// lookOnly makes the op a look.
+// lookOnly turns the draw into a look.
 func (t *target) lookOnly() {
 	t.look = t.op.Draw
 	t.look.Cost = 0
 	t.draw = &t.look
 }
 
-// decide decides the draw in integers, or else on a state in bytes.
+// decide decides the draw in integers, or on a state in bytes.
 func (t *target) decide(state []byte, out *Decision) {
 	if t.by == nil {
 		t.next = t.sh.decide(state, t.op.Strategy, t.draw, out)
@@ -54,8 +54,8 @@ func (t *target) decide(state []byte, out *Decision) {
 	t.wrote = e.decide(t.by, t.draw, &t.numbers, out)
 }
 
-// commit stores what was decided. It reports whether the key is counted on an entry of its
-// own, and nobody else's gave way for it.
+// commit stores what was decided. It reports whether the key has its own entry, and none
+// that had not expired was replaced for it.
 func (t *target) commit(dec *Decision) (exact bool) {
 	writes := t.wrote || len(t.next) > 0
 	switch {
@@ -63,7 +63,7 @@ func (t *target) commit(dec *Decision) (exact bool) {
 		t.sh.storeSpill(t.op.Key.Scope, t.room.spill, t.draw, t.next, dec)
 		t.sh.overflowed(t.op.Key.Scope, &t.op.Draw)
 		return t.op.Draw.Cost <= 0
-	case t.e == nil && !writes: // of an untouched key nothing is kept
+	case t.e == nil && !writes: // an untouched key needs no entry
 		return true
 	case t.e != nil && !writes && t.draw.Cost < 0: // the refund has left it untouched
 		t.sh.remove(t.e)
@@ -98,8 +98,8 @@ func (m *Memory) take(ops []Op, out []Decision, commit bool) {
 	}
 }
 
-// takeKnown is take for one draw on a key that has an entry, counted by by unless that is
-// nil. It reports false, and has done nothing, for others.
+// takeKnown is take for one draw on a key that has an entry. by counts it in integers,
+// unless nil. For other keys it reports false and has done nothing.
 func (m *Memory) takeKnown(key Key, strategy Strategy, by *counting, d *Draw, out *Decision, commit bool) (done bool) {
 	sh, hash, now := m.enter(key.ID)
 	defer sh.mu.Unlock() // a strategy may panic
@@ -128,8 +128,8 @@ func (m *Memory) takeKnown(key Key, strategy Strategy, by *counting, d *Draw, ou
 	return true
 }
 
-// run returns the first newcomer that overflowed or took the place of a key that had not
-// expired, if any. A strategy may panic: the locks are released all the same.
+// run returns the first newcomer, if any, that overflowed or replaced a key that had not
+// expired. It releases the locks even if a strategy panics.
 func (p *memoryTake) run(ops []Op, out []Decision, commit bool) (inexact *Op) {
 	p.lock(ops)
 	defer p.unlock()
@@ -150,14 +150,14 @@ func (p *memoryTake) run(ops []Op, out []Decision, commit bool) (inexact *Op) {
 	return inexact
 }
 
-// lock takes the locks of all shards concerned in the order of their number, so
-// that two Takes never wait for each other.
+// lock locks all shards of ops in the order of their number, so that two Takes never wait
+// for each other.
 func (p *memoryTake) lock(ops []Op) {
 	p.targets = slices.Grow(p.targets[:0], len(ops))[:len(ops)]
 	p.locked = p.locked[:0]
 	for i := range ops {
 		t := &p.targets[i]
-		// The common case is one caller, and so one shard, throughout.
+		// All ops of one caller are in one shard, which is the common case.
 		if i > 0 && ops[i].Key.ID == ops[i-1].Key.ID {
 			t.hash, t.sh = p.targets[i-1].hash, p.targets[i-1].sh
 			continue
@@ -174,7 +174,7 @@ func (p *memoryTake) lock(ops []Op) {
 	}
 }
 
-// now reads the clock under all locks, so after everybody who drew before.
+// now reads the clock under all locks, and so after all earlier draws.
 func (p *memoryTake) now() (now Instant) {
 	reading := p.m.reading()
 	for _, sh := range p.locked {
@@ -183,8 +183,7 @@ func (p *memoryTake) now() (now Instant) {
 	return now
 }
 
-// unlock also lets go of the entries and strategies that the pooled memory would
-// otherwise keep alive.
+// unlock also drops what the pooled memory would keep alive.
 func (p *memoryTake) unlock() {
 	for i := range p.targets {
 		t := &p.targets[i]
@@ -202,8 +201,8 @@ func (p *memoryTake) unlock() {
 	}
 }
 
-// locate finds the entry of op and reserves it, so that the Take that draws on
-// a key never gives it up for another.
+// locate finds the entry of op and reserves it, so that a Take never replaces a key that it
+// draws on.
 func (p *memoryTake) locate(t *target, op *Op) {
 	t.op, t.draw = op, &op.Draw
 	t.by = op.counted()
@@ -219,8 +218,8 @@ func (p *memoryTake) locate(t *target, op *Op) {
 	}
 }
 
-// makeRoom promises target i, if it is a newcomer, a free entry, a victim or
-// its overflow counter.
+// makeRoom finds room for target i if it is a newcomer: a free entry, a victim or an overflow
+// counter.
 func (p *memoryTake) makeRoom(i int) {
 	t := &p.targets[i]
 	if t.e != nil {
@@ -234,12 +233,11 @@ func (p *memoryTake) makeRoom(i int) {
 		t.lookOnly()
 	}
 	if t.room.overflows {
-		t.by = nil // several targets may share the counter: state finds what the others made of it
+		t.by = nil // targets may share the counter, and state finds what the others made of it
 	}
 }
 
-// decide decides all targets, and those that would be drawn once more as looks
-// if one of the others denies.
+// decide decides all targets. If one denies, it decides those that would fit again as looks.
 func (p *memoryTake) decide(out []Decision) {
 	denied := false
 	for i := range p.targets {
@@ -268,8 +266,8 @@ func (p *memoryTake) decideOne(i int, out *Decision) {
 	t.next = t.buf
 }
 
-// state is what target i is decided on: its entry's state or, on an overflow
-// counter, what an earlier target of the same Take is about to store there.
+// state returns the state for target i: that of its entry or, on an overflow counter, what
+// an earlier target of the same Take is about to store there.
 func (p *memoryTake) state(i int) []byte {
 	t := &p.targets[i]
 	switch {
@@ -290,7 +288,7 @@ func (p *memoryTake) state(i int) []byte {
 	return t.room.spill.state(t.sh.stored[:0])
 }
 
-// shares reports whether t and other are counted on one overflow counter.
+// shares reports whether t and other are on one overflow counter.
 func (t *target) shares(other *target) bool {
 	return t.sh == other.sh && t.room.overflows && other.room.overflows &&
 		t.op.Key.Scope == other.op.Key.Scope && t.room.spill.index == other.room.spill.index

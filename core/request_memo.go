@@ -2,17 +2,17 @@ package traffik
 
 import "slices"
 
-// requestMemo is all that is remembered about one request: who it is, and how
-// it was judged so far. One struct, so that it costs no allocation of its own.
+// requestMemo is all that a request remembers: its identities and its verdict so far. It is
+// part of Request, so it takes no allocation.
 type requestMemo struct {
-	identities [3]identityMemo // the common case: one identifier of two parts
+	identities [3]identityMemo // enough for one identifier of two parts
 	more       []identityMemo
 	verdict    Verdict // of all uses so far
 	first      record  // of the first use, which nearly always is the only one
 	used       bool    // first is
 	deciding   bool    // a use is under way
-	// ignored tells that ClientIP did not believe a forwarding header which came from what
-	// looks like a proxy: the place of its convention, counted from 1.
+	// ignored is the number of the forwarding convention that ClientIP did not believe, though
+	// the peer looks like a proxy; 0 for none.
 	ignored uint8
 }
 
@@ -22,8 +22,8 @@ type identityMemo struct {
 	id string
 	// err is ErrAbsent, Exempted or a failure, nil for a found identity.
 	err error
-	// in is the use for which the answer holds; nil means for all nested uses
-	// of the request.
+	// in is the only use for which the answer holds; nil means all nested uses of the
+	// request.
 	in *Request
 }
 
@@ -43,8 +43,8 @@ func (m *requestMemo) record() *record {
 	return &m.first
 }
 
-// add makes v, that of one use, part of the verdict of the request, in place of earlier
-// results of its throttles, which did not stand. Verdicts that were handed out don't change.
+// add adds v, the verdict of one use, to that of the request. It replaces earlier results
+// of the same throttles, which did not stand. Verdicts in the hands of callers don't change.
 func (m *requestMemo) add(v Verdict) {
 	again := func(res Result) bool {
 		_, decided := v.of(res.settings.owner)
@@ -61,7 +61,7 @@ func (m *requestMemo) add(v Verdict) {
 	m.verdict = v
 }
 
-// recall returns what by answered, if that holds for the use in.
+// recall returns the answer of by, if it holds for the use in.
 func (m *requestMemo) recall(by *Identifier, in *Request) (memo identityMemo, ok bool) {
 	known := m.slot(by)
 	if known == nil || known.by != by || known.in != nil && known.in != in {
@@ -70,8 +70,8 @@ func (m *requestMemo) recall(by *Identifier, in *Request) (memo identityMemo, ok
 	return *known, true
 }
 
-// remember keeps an answer, in place of that of an outer use which no longer
-// holds: one memo for each identifier, however many uses a connection sees.
+// remember keeps an answer. It replaces that of an outer use, which no longer holds: there
+// is one memo for each identifier, however many uses a connection has.
 func (m *requestMemo) remember(memo identityMemo) {
 	if known := m.slot(memo.by); known != nil {
 		*known = memo
