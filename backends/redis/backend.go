@@ -32,15 +32,18 @@ type Backend struct {
 	alone  bool
 	clock  traffik.Clock // nil for that of Redis
 
-	roundTrips int // of a queue at once
-	resends    int // of what the client does not send again
-	queues     queues
-	// located says that a Cluster's client knows its servers.
+	inFlight int // round trips of a queue at once
+	resends  int // of what the client does not send again
+	queues   queues
+	// located says that the client of a Cluster knows its servers.
 	located atomic.Bool
 	custom  customScripts
 	locks   keyLocks
 	calls   sync.Pool // of *call
-	work    *workers
+
+	users users
+	life  context.Context // ends with Close, and with it all timers
+	end   context.CancelFunc
 }
 
 // New returns a backend over client, which stays the caller's: it is never
@@ -51,7 +54,7 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 	if value := reflect.ValueOf(client); client == nil || value.Kind() == reflect.Pointer && value.IsNil() {
 		return nil, fmt.Errorf("%w: traffikredis.New(nil); give a client of go-redis", traffik.ErrConfig)
 	}
-	b := &Backend{client: client, prefix: "traffik:{", work: newWorkers()}
+	b := &Backend{client: client, prefix: "traffik:{"}
 	for i, option := range options {
 		if option == nil {
 			return nil, fmt.Errorf("%w: traffikredis.New: option %d of %d is nil; leave it out", traffik.ErrConfig, i+1, len(options))
@@ -60,8 +63,9 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 			return nil, err
 		}
 	}
-	b.roundTrips, b.resends = limitsOf(client, b.alone)
-	b.queues.only.backend = b
+	b.inFlight, b.resends = limitsOf(client, b.alone)
+	b.users.gone = make(chan struct{})
+	b.life, b.end = context.WithCancel(context.Background())
 	return b, nil
 }
 
@@ -83,7 +87,7 @@ func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.De
 	if err := b.enter(ctx); err != nil {
 		return err
 	}
-	defer b.work.leave()
+	defer b.users.leave()
 	if len(ops) == 0 {
 		return nil
 	}
@@ -106,7 +110,7 @@ func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.De
 // errUnmade is the answer of a Backend that New did not make.
 var errUnmade = fmt.Errorf("%w: the redis Backend is nil or zero; make it with traffikredis.New", traffik.ErrUsage)
 
-// enter begins a call, which ends with b.work.leave, or returns why nothing can be
+// enter begins a call, which ends with b.users.leave, or returns why nothing can be
 // done.
 func (b *Backend) enter(ctx context.Context) error {
 	if b == nil || b.client == nil {
@@ -115,11 +119,11 @@ func (b *Backend) enter(ctx context.Context) error {
 	if ctx == nil {
 		return fmt.Errorf("%w: the context is nil; give context.Background() where there is no other", traffik.ErrUsage)
 	}
-	if !b.work.enter() {
+	if !b.users.enter() {
 		return traffik.ErrClosed
 	}
 	if ctx.Err() != nil {
-		b.work.leave()
+		b.users.leave()
 		return context.Cause(ctx)
 	}
 	return nil
@@ -132,28 +136,26 @@ func (b *Backend) decideAt(ctx context.Context, where slot, ops []traffik.Op, ou
 		return b.decideInGo(ctx, ops, out, peek)
 	}
 	in := b.queueOf(c.keys[0])
-	done, err := in.submit(ctx, c)
-	if err == nil && !done {
-		if err := c.wait(ctx, in); err != nil {
+	err := in.submit(ctx, b, c)
+	if err == nil {
+		if err := in.wait(ctx, c); err != nil {
 			return err
 		}
-	}
-	if err == nil {
-		err = c.answer(ops, out)
+		if c.panicked != nil {
+			panic(c.panicked) // of a hook of the client
+		}
+		if err = c.err; err == nil {
+			for i := range ops {
+				ops[i].Draw.Now = c.ops[i].Draw.Now
+			}
+			copy(out, c.out)
+		}
 	}
 	b.release(c)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx) // whichever came first
 	}
 	return err
-}
-
-// instant is what the scripts are told of the clock: "" for that of Redis.
-func (b *Backend) instant() any {
-	if b.clock == nil {
-		return ""
-	}
-	return appendNumber(nil, float64(b.clock.Now().Add(0))) // within what an Instant may be
 }
 
 // MaxStateBytes implements [traffik.StateBounder].
@@ -173,9 +175,54 @@ func (b *Backend) Close() error {
 	if b == nil || b.client == nil {
 		return errUnmade
 	}
-	b.work.close()
-	b.queues.close()
+	b.users.close()
+	b.end()
 	return nil
+}
+
+// users counts calls and the goroutines that they have started. Only calls start
+// goroutines: when the count is zero after Close, it stays zero.
+type users struct {
+	n      atomic.Int64  // plus closing
+	gone   chan struct{} // closed when all have left after that
+	closed sync.Once
+	last   sync.Once
+}
+
+// closing is added to users.n when no more calls may come.
+const closing = 1 << 62
+
+// enter counts a call, which has to leave. It returns false after close.
+func (u *users) enter() bool {
+	if u.n.Add(1) >= closing {
+		u.leave()
+		return false
+	}
+	return true
+}
+
+func (u *users) leave() {
+	if u.n.Add(-1) == closing {
+		u.last.Do(func() { close(u.gone) })
+	}
+}
+
+// close refuses new calls and waits until all users have left.
+func (u *users) close() {
+	u.closed.Do(func() {
+		u.n.Add(closing + 1) // the one is for leave to find that all have left
+		u.leave()
+	})
+	<-u.gone
+}
+
+// run runs f on a goroutine. Its caller must be a user.
+func (u *users) run(f func()) {
+	u.n.Add(1)
+	go func() {
+		defer u.leave() // also when f ends its goroutine
+		f()
+	}()
 }
 
 var (

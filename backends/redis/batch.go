@@ -1,52 +1,52 @@
 package traffikredis
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 	"sync"
+	"time"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
-// batch is what one script call is made of: calls of one slot in the order in
-// which they came.
+// batch is a script call in flight: Takes and Peeks of one slot in order of arrival.
 type batch struct {
 	calls []*call
 	keys  []string
 	index map[string]uint16 // of keys, from 1
-	// firsts are the calls that have an answer of their own or, with those of their
-	// run, one together, and last is for each key the one that was the last to use
-	// it, if others may still join its run.
-	firsts []*call
-	last   []*call
-	// specs are the distinct ones, the last of them the most likely next.
-	specs  []drawSpec
-	known  map[drawSpec]uint16
-	takes  []byte
-	draws  []byte
-	runs   []byte // see plain
-	state  []byte // of the run that is decided
-	spare  []byte // for the next
-	custom bool
-	once   bool
+	// runs holds, for each key, where in takes the run is that an equal draw may
+	// join, plus 1; 0 for none.
+	runs  []int
+	specs []drawSpec
+	known map[drawSpec]uint16 // the index of specs, from 1
+	draws []byte
+	takes []byte
+
+	states  [][]byte // of keys
+	before  [][]byte // of the ops of one call
+	changes []store.Change
+
+	told    int // ops that the script decides
+	custom  bool
+	refunds bool
 
 	sent  command
-	whole bool // Redis is told the script and not only its name
-	// pipelined says that the client was told not to repeat the command, because it
-	// would repeat what goes with it too.
+	whole bool // sent with the script instead of its hash
+	// pipelined says that the client must not repeat the command, because it would
+	// repeat what was sent with it.
 	pipelined bool
 }
 
 const (
-	// maxOps bounds the ops of one batch, and with them the time for which one
-	// script holds up everybody else: a few milliseconds. One whose log is long
-	// counts for many.
+	// maxOps bounds the ops of one batch, and so the time for which one script blocks
+	// Redis: a few milliseconds. An op on a long log counts as many.
 	maxOps = 512
 	isPeek = 1 << 15
-	isRun  = 1 << 14 // of how many Takes follows
+	isRun  = 1 << 14
+	// toldBytes is the length of a decision that the script made.
+	toldBytes = 7 * 8
 )
 
 var batches = sync.Pool{New: func() any {
@@ -58,225 +58,157 @@ func newBatch() *batch {
 	return b
 }
 
+// release keeps the memory of b for another batch.
 func (b *batch) release() {
+	for _, key := range b.keys { // clear takes as long as for the largest batch ever
+		delete(b.index, key)
+	}
+	for _, spec := range b.specs {
+		delete(b.known, spec)
+	}
 	clear(b.calls)
 	clear(b.keys)
-	clear(b.firsts)
-	clear(b.last)
-	if len(b.index) > 0 {
-		clear(b.index)
+	*b = batch{
+		calls: b.calls[:0], keys: b.keys[:0], index: b.index, runs: b.runs[:0], specs: b.specs[:0], known: b.known,
+		draws: b.draws[:0], takes: b.takes[:0], states: b.states, before: b.before, changes: b.changes,
 	}
-	if len(b.known) > 0 {
-		clear(b.known)
-	}
-	b.calls, b.keys, b.specs = b.calls[:0], b.keys[:0], b.specs[:0]
-	b.firsts, b.last = b.firsts[:0], b.last[:0]
-	b.takes, b.draws = b.takes[:0], b.draws[:0]
-	b.custom, b.once, b.whole, b.pipelined, b.sent = false, false, false, false, command{}
 	batches.Put(b)
 }
 
+// add appends c as the script reads it. A draw joins the run of equal draws on its key
+// if they were the last to use the key.
 func (b *batch) add(c *call) {
 	b.calls = append(b.calls, c)
-	custom, refunds := c.needs()
-	b.custom, b.once = b.custom || custom, b.once || refunds
-	if b.joins(c) {
-		return
-	}
-	c.next, c.end, c.start = nil, c, len(b.takes)
-	b.firsts = append(b.firsts, c)
-	head := uint16(len(c.keys)) //nolint:gosec // at most maxOps
+	b.custom, b.refunds = b.custom || c.custom, b.refunds || c.refunds
+	at, head, run := len(b.takes), uint16(len(c.keys)), c.canRun() //nolint:gosec // at most maxOps
 	switch {
 	case c.peek:
 		head |= isPeek
-	case c.runs():
+	case run:
 		head |= isRun
 	}
 	b.takes = binary.LittleEndian.AppendUint16(b.takes, head)
+	c.index = c.index[:0]
 	for i := range c.keys {
-		key := b.keyIndex(c.keys[i])
+		key, spec := b.keyIndex(c.keys[i]), b.specIndex(&c.specs[i])
+		c.index = append(c.index, key-1)
+		first := b.runs[key-1]
+		if run && first > 0 && binary.LittleEndian.Uint16(b.takes[first+3:]) == spec {
+			b.takes = b.takes[:at]
+			times := b.takes[first-1:]
+			binary.LittleEndian.PutUint16(times, binary.LittleEndian.Uint16(times)+1)
+			return
+		}
 		b.takes = binary.LittleEndian.AppendUint16(b.takes, key)
-		b.takes = binary.LittleEndian.AppendUint16(b.takes, b.specIndex(&c.specs[i]))
-		b.last[key-1] = nil
-		if c.runs() {
-			b.last[key-1] = c
+		b.takes = binary.LittleEndian.AppendUint16(b.takes, spec)
+		b.runs[key-1] = 0
+		if run {
+			b.runs[key-1] = at + 1
+		}
+		if !c.specs[i].counts() {
+			b.told++
 		}
 	}
 }
 
-// joins adds c to the run of those that draw alike, if they were the last to use its
-// key.
-func (b *batch) joins(c *call) bool {
-	if !c.runs() {
-		return false
-	}
-	first := b.last[b.keyIndex(c.keys[0])-1]
-	if first == nil || first.specs[0] != c.specs[0] {
-		return false
-	}
-	first.end.next, first.end, c.next = c, c, nil
-	head := b.takes[first.start:]
-	binary.LittleEndian.PutUint16(head, binary.LittleEndian.Uint16(head)+1)
-	return true
-}
-
-// plain returns how many Takes and which spec each key has, a byte each, if there
-// is one run on each and nothing else, and else nothing.
-func (b *batch) plain() []byte {
-	if len(b.firsts) != len(b.keys) {
-		return nil
-	}
-	b.runs = b.runs[:0]
-	for _, c := range b.firsts {
-		if !c.runs() {
-			return nil
-		}
-		times := binary.LittleEndian.Uint16(b.takes[c.start:]) &^ isRun
-		spec := binary.LittleEndian.Uint16(b.takes[c.start+4:])
-		if times > math.MaxUint8 || spec > math.MaxUint8 {
-			return nil
-		}
-		b.runs = append(b.runs, byte(times), byte(spec))
-	}
-	return b.runs
-}
-
-// few is up to how many are looked through instead of up.
-const few = 8
-
-// keyIndex is the index of key, from 1.
+// keyIndex returns the index of key, from 1.
 func (b *batch) keyIndex(key string) uint16 {
-	if len(b.keys) <= few {
-		if at := slices.Index(b.keys, key); at >= 0 {
-			return index16(at)
-		}
-	} else if at, known := b.index[key]; known {
-		return at
-	}
-	b.keys, b.last = append(b.keys, key), append(b.last, nil)
-	at := index16(len(b.keys) - 1)
-	switch {
-	case len(b.keys) == few+1:
-		for i, key := range b.keys {
-			b.index[key] = index16(i)
-		}
-	case len(b.keys) > few:
+	at, known := b.index[key]
+	if !known {
+		b.keys, b.runs = append(b.keys, key), append(b.runs, 0)
+		at = uint16(len(b.keys)) //nolint:gosec // at most maxOps
 		b.index[key] = at
 	}
 	return at
 }
 
-// specIndex is the index of s, from 1.
+// specIndex returns the index of s, from 1.
 func (b *batch) specIndex(s *drawSpec) uint16 {
-	if n := len(b.specs); n > 0 && b.specs[n-1] == *s {
-		return index16(n - 1)
+	if n := len(b.specs); n > 0 && b.specs[n-1] == *s { // the usual
+		return uint16(n) //nolint:gosec // at most maxOps
 	}
-	if len(b.specs) > 0 {
-		if at, known := b.known[*s]; known {
-			return at
-		}
-	}
-	b.specs = append(b.specs, *s)
-	b.draws = s.append(b.draws)
-	at := index16(len(b.specs) - 1)
-	if len(b.specs) == 2 {
-		b.known[b.specs[0]] = 1
-	}
-	if len(b.specs) > 1 {
+	at, known := b.known[*s]
+	if !known {
+		b.specs = append(b.specs, *s)
+		b.draws = s.append(b.draws)
+		at = uint16(len(b.specs)) //nolint:gosec // at most maxOps
 		b.known[*s] = at
 	}
 	return at
 }
 
-// index16 is an index as the script counts it.
-func index16(index int) uint16 { return uint16(index + 1) } //nolint:gosec // at most maxOps
-
-// command returns the script call that b is.
-func (b *batch) command(ctx context.Context, backend *Backend) command {
-	s := takeScript
-	if b.custom {
-		s = backend.custom.current()
+// read decides the calls, from the states that the script found on, in the order in
+// which the script decided them.
+func (b *batch) read(answer string) error {
+	n, size := len(b.keys), 0
+	for i := 8; i < min(8+n, len(answer)); i++ {
+		size += int(answer[i])
 	}
-	return s.command(ctx, b.once || b.pipelined, b.whole, b.keys, backend.instant(), b.draws, b.takes, b.plain())
-}
-
-// read hands the answer of the script to the calls.
-func (b *batch) read(backend *Backend) {
-	answer, err := b.sent.Text()
-	if err == nil {
-		err = b.decode([]byte(answer))
-	}
-	if err != nil {
-		err = backend.failed(err)
-		b.end(func(c *call) { c.err = err })
-		return
-	}
-	backend.located.Store(true)
-	b.end(func(*call) {})
-}
-
-// end has note say what became of the calls and tells their callers. Neither the
-// calls nor b are touched afterwards.
-func (b *batch) end(note func(*call)) {
-	for _, c := range b.calls {
-		note(c)
-		c.finish()
-	}
-	b.release()
-}
-
-// answerOfStates is what an answer begins with that tells the states before and not
-// what was decided.
-const answerOfStates = 'S'
-
-func (b *batch) decode(answer []byte) error {
-	states := len(answer) > 0 && answer[0] == answerOfStates
-	want := 1 + 8
-	for _, c := range b.firsts {
-		for i := range c.specs {
-			if states {
-				want += c.specs[i].stateBytes()
-			} else {
-				want += c.specs[i].answerBytes()
-			}
-		}
-	}
-	if len(answer) != want {
+	if want := 8 + n + size + b.told*toldBytes; len(answer) != want {
 		return fmt.Errorf("%w: it answered %d bytes instead of %d", ErrScript, len(answer), want)
 	}
-	now := traffik.Instant(math.Float64frombits(binary.LittleEndian.Uint64(answer[1:])))
-	answer = answer[1+8:]
-	for _, c := range b.firsts {
-		switch spec := &c.specs[0]; {
-		case states:
-			b.state = append(b.state[:0], answer[:spec.stateBytes()]...)
-			answer = answer[spec.stateBytes():]
-			b.decideRun(c, now)
-		case c.next != nil:
-			b.state = spec.stateBefore(b.state[:0], answer)
-			answer = answer[spec.answerBytes():]
-			b.decideRun(c, now)
-		default:
-			c.now, c.out = now, c.out[:0]
-			for i := range c.specs {
-				c.out = append(c.out, c.specs[i].decision(answer, now))
-				answer = answer[c.specs[i].answerBytes():]
-			}
+	now := traffik.Instant(float(answer))
+	found := answer[8+n:]
+	for i := range n {
+		if i == len(b.states) {
+			b.states = append(b.states, nil)
 		}
+		length := answer[8+i]
+		b.states[i] = append(b.states[i][:0], found[:length]...)
+		found = found[length:]
+	}
+	for _, c := range b.calls {
+		found = b.decide(c, now, found)
 	}
 	return nil
 }
 
-// decideRun decides for first and the others of its run, from b.state on, as the
-// script has done at once.
-func (b *batch) decideRun(first *call, now traffik.Instant) {
-	for c := first; c != nil; c = c.next {
-		draw := c.op.Draw
-		draw.Now = now
-		next, dec := c.op.Strategy.Decide(b.spare[:0], b.state, &draw)
-		if len(next) > 0 {
-			b.spare, b.state = b.state, next
+// decide decides c at now, and returns what follows its decisions in those of the
+// script.
+func (b *batch) decide(c *call, now traffik.Instant, script string) (rest string) {
+	b.before = b.before[:0]
+	for i := range c.ops {
+		if i == len(b.changes) {
+			b.changes = append(b.changes, store.Change{})
 		}
-		c.now, c.out = now, append(c.out[:0], dec)
+		b.before = append(b.before, b.states[c.index[i]])
+		c.ops[i].Draw.Now = now
+		if !c.specs[i].counts() {
+			c.ops[i].Strategy, script = readTold(script), script[toldBytes:]
+		}
 	}
+	store.DecideAll(c.ops, b.before, c.out, b.changes[:len(c.ops)])
+	for i := range c.ops {
+		if change, at := &b.changes[i], c.index[i]; !c.peek && (change.Write || change.Delete) {
+			b.states[at] = append(b.states[at][:0], change.State...)
+		}
+	}
+	return script
+}
+
+// told is a decision of the script, as the strategy that makes it.
+type told traffik.Decision
+
+func (told) ID() string { return "told" }
+
+func (t told) Decide(dst, _ []byte, _ *traffik.Draw) ([]byte, traffik.Decision) {
+	return dst, traffik.Decision(t)
+}
+
+func readTold(script string) told {
+	number := func(i int) int64 { return int64(float(script[8*i:])) }
+	wait := func(i int) time.Duration { return time.Duration(number(i)) * time.Microsecond }
+	t := told{
+		Allowed: number(0) != 0, Limit: number(1), Remaining: number(2), RetryAfter: wait(3),
+		ResetAfter: wait(4), Delay: wait(5), At: traffik.Instant(number(6)),
+	}
+	if t.RetryAfter < 0 {
+		t.RetryAfter = traffik.Never
+	}
+	return t
+}
+
+// float reads the double that text begins with.
+func float(text string) float64 {
+	return math.Float64frombits(binary.LittleEndian.Uint64([]byte(text[:8])))
 }

@@ -34,7 +34,6 @@ type drawSpec struct {
 	// arguments are up to the family. Of a bucket: its capacity and, for a refund, when
 	// its draw left the key free and when its turn comes.
 	arguments [customArguments]float64
-	capacity  int64 // Decision.Limit; follows from the others
 }
 
 // defaultLogEntries is that of traffik.SlidingWindowLog.
@@ -44,7 +43,7 @@ const defaultLogEntries = 8192
 // none.
 func (b *Backend) drawSpecOf(op *traffik.Op) (s drawSpec, ok bool) {
 	rate := op.Draw.Rate
-	s = drawSpec{limit: rate.Limit(), period: int64(rate.Period() / time.Microsecond), cost: op.Draw.Cost, capacity: rate.Limit()}
+	s = drawSpec{limit: rate.Limit(), period: int64(rate.Period() / time.Microsecond), cost: op.Draw.Cost}
 	s.units, s.micros = rate.Fraction()
 	if op.Draw.Cost < 0 {
 		s.takenAt = int64(op.Draw.TakenAt)
@@ -104,7 +103,7 @@ func or(units, otherwise int64) int64 {
 }
 
 func (s *drawSpec) bucket(d *traffik.Draw, capacity int64) {
-	s.family, s.capacity = familyLinear, capacity
+	s.family = familyLinear
 	s.arguments[0] = float64(capacity)
 	if d.Cost < 0 {
 		s.arguments[1], s.arguments[2] = float64(d.FreeAt), float64(d.TakenAt.Add(d.Delay))
@@ -112,10 +111,10 @@ func (s *drawSpec) bucket(d *traffik.Draw, capacity int64) {
 }
 
 func (s *drawSpec) append(dst []byte) []byte {
-	for _, v := range [...]int64{int64(s.family), int64(s.flags), s.limit, s.period, s.units, s.micros, s.cost, s.takenAt} {
-		dst = appendNumber(dst, float64(v))
-	}
-	for _, v := range s.arguments {
+	for _, v := range [...]float64{
+		float64(s.family), float64(s.flags), float64(s.limit), float64(s.period), float64(s.units), float64(s.micros),
+		float64(s.cost), float64(s.takenAt), s.arguments[0], s.arguments[1], s.arguments[2], s.arguments[3],
+	} {
 		dst = appendNumber(dst, v)
 	}
 	return dst
@@ -125,61 +124,6 @@ func appendNumber(dst []byte, v float64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
 }
 
-// answerBytes is how long the script's answer to a draw of this spec is.
-func (s *drawSpec) answerBytes() int {
-	if s.family >= firstCustom {
-		return 7 * 8
-	}
-	return 4 * 8
-}
-
-// counts reports whether a state of the spec's family is what a run is answered
-// with.
+// counts reports whether Go decides from the state that the script found: not for a log,
+// which may be long, nor for a custom script.
 func (s *drawSpec) counts() bool { return s.family < familyLog }
-
-// stateBytes is how long a state of the spec's family is, if it counts, with its
-// tag.
-func (s *drawSpec) stateBytes() int {
-	if s.family == familyFixed {
-		return 1 + 2*8
-	}
-	return 1 + 4*8
-}
-
-// stateBefore appends the state that the script's answer to a run of this spec
-// means.
-func (s *drawSpec) stateBefore(dst, answer []byte) []byte {
-	tag := [...]byte{familyLinear: 'L', familyFixed: 'F', familySliding: 'S'}[s.family]
-	return append(append(dst, tag), answer[:s.stateBytes()-1]...)
-}
-
-// decision reads the script's answer to a draw of this spec at now.
-func (s *drawSpec) decision(answer []byte, now traffik.Instant) traffik.Decision {
-	number := func(i int) int64 {
-		return int64(math.Float64frombits(binary.LittleEndian.Uint64(answer[8*i:])))
-	}
-	if s.family >= firstCustom {
-		return traffik.Decision{
-			Allowed: number(0) != 0, Limit: number(1), Remaining: number(2), RetryAfter: wait(number(3)),
-			ResetAfter: wait(number(4)), Delay: wait(number(5)), At: traffik.Instant(number(6)),
-		}
-	}
-	retry := number(1)
-	dec := traffik.Decision{
-		Allowed: retry == 0, Limit: s.capacity, Remaining: number(0), RetryAfter: wait(retry), ResetAfter: wait(number(2)),
-	}
-	if s.flags&flagQueue != 0 {
-		dec.Delay, dec.At = wait(number(3)), now
-	} else {
-		dec.At = traffik.Instant(number(3))
-	}
-	return dec
-}
-
-// wait is microseconds, at most 2^53, as a Duration; -1 is never.
-func wait(micros int64) time.Duration {
-	if micros < 0 {
-		return traffik.Never
-	}
-	return time.Duration(micros) * time.Microsecond
-}

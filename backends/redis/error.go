@@ -83,7 +83,7 @@ func typed(err error) error {
 // regular look, a minute later.
 func (b *Backend) failed(err error) error {
 	err = typed(err)
-	if cluster, ok := b.client.(*goredis.ClusterClient); ok && !b.work.isEnding() &&
+	if cluster, ok := b.client.(*goredis.ClusterClient); ok && b.users.n.Load() < closing &&
 		(errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrReadOnly)) {
 		cluster.ReloadState(context.Background()) // in the background, one at a time
 	}

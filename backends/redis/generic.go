@@ -62,7 +62,7 @@ func (b *Backend) leaving(ctx context.Context, f func() error) error {
 		return f()
 	}
 	done := make(chan outcome, 1)
-	b.work.Go(func() {
+	b.users.run(func() {
 		o := outcome{err: errExited}
 		defer func() { done <- o }()
 		o = guarded(f)
@@ -100,9 +100,6 @@ func (o outcome) end() error {
 	}
 	return o.err
 }
-
-// uptime measures how long an exchange waits, on which no decision depends.
-func uptime() time.Time { return time.Now() } //nolint:forbidigo // see above
 
 // run decides and writes. While others are at work on a key it looks before it waits
 // for its turn: denials write nothing and need not wait for each other.
@@ -191,17 +188,6 @@ func (x *exchange) read(ctx context.Context) error {
 		return err
 	}
 	return x.take(answer)
-}
-
-func rest(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // changed reports whether there is anything to write, be it an expiry.

@@ -4,231 +4,272 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	traffik "github.com/traffik-go/traffik/core"
 )
 
-const (
-	// coalescedRoundTrips is how many round trips of one queue are under way at once.
-	// With two, Redis has work while the answers of the other are handed out.
-	coalescedRoundTrips = 2
-	// maxWaiting bounds the calls that wait for a round trip, and with them the
-	// memory of the queue, to some 40 MB. Redis works off as many in a fraction of
-	// a second if it works at all.
-	maxWaiting = 1 << 16
-	// Those who wait count beats: a timer for each of them would take longer than all
-	// else that a call does here.
-	roundTripBeats = 20
-	beatPeriod     = roundTripTimeout / roundTripBeats
-	// maxBeats is for how many a call waits for a round trip, while the server hangs.
-	// One that goes later would be answered too late.
-	maxBeats = roundTripBeats * 9 / 10
-	maxWait  = maxBeats * beatPeriod
-)
+// call is a pending Take or Peek in one slot, decided by script. It has copies of all it
+// needs: its caller may leave at any time.
+type call struct {
+	slot    slot
+	peek    bool
+	custom  bool // needs a custom script
+	refunds bool
+	work    int // how long the script may take for it, in ops
 
-// queue sends calls together: those that arrive while its round trips are under
-// way go with the next one, in order of arrival.
-type queue struct {
-	backend *Backend
-	mu      sync.Mutex
-	waiting []*call
-	// gone is how many of waiting have left, at most: they are cleared away when
-	// they are the larger part.
-	gone       int
-	roundTrips int
-	beat       chan struct{} // closed with the next beat, nil while nobody waits for one
-	timer      *time.Timer   // of the next beat
+	ops   []traffik.Op
+	keys  []string
+	specs []drawSpec
+	index []uint16 // of keys in those of the batch
+
+	out      []traffik.Decision
+	err      error
+	panicked any
+	done     chan struct{} // gets one value when the above are filled
+
+	late           <-chan struct{} // closed when the call has waited for too long
+	since          time.Time       // when it came, roughly
+	waiting        bool
+	previous, next *call // in its queue, while it waits
+
+	buf []byte // to build keys in
 }
 
-// limitsOf tells how many round trips of a queue may be under way at once, without
-// coalescing as many as the client has connections, and how often the client sends
-// again what failed.
-func limitsOf(client goredis.UniversalClient, alone bool) (roundTrips, resends int) {
+// newCall returns a call with ops, or nil if one of them can't be decided by script.
+func (b *Backend) newCall(where slot, ops []traffik.Op, peek bool) *call {
+	c, pooled := b.calls.Get().(*call)
+	if !pooled {
+		c = &call{done: make(chan struct{}, 1)}
+	}
+	c.slot, c.peek, c.custom, c.refunds, c.work = where, peek, false, false, 0
+	c.err, c.panicked, c.late = nil, nil, nil
+	c.ops, c.out = append(c.ops[:0], ops...), append(c.out[:0], make([]traffik.Decision, len(ops))...)
+	c.keys, c.specs = c.keys[:0], c.specs[:0]
+	for i := range ops {
+		s, scripted := b.drawSpecOf(&ops[i])
+		if !scripted {
+			b.release(c)
+			return nil
+		}
+		c.specs = append(c.specs, s)
+		c.work += s.work()
+		c.custom = c.custom || s.family >= firstCustom
+		c.refunds = c.refunds || s.cost < 0 && !peek
+		c.buf = b.appendKey(c.buf[:0], ops[i].Key)
+		if i < cap(c.keys) && c.keys[:i+1][i] == string(c.buf) { // the call was used for this key before
+			c.keys = c.keys[:i+1]
+		} else {
+			c.keys = append(c.keys, string(c.buf))
+		}
+	}
+	return c
+}
+
+// release keeps c for another call. Its caller does so once it has the answer.
+func (b *Backend) release(c *call) {
+	clear(c.ops)
+	b.calls.Put(c)
+}
+
+// canRun reports whether the script can make equal draws of this kind at once.
+func (c *call) canRun() bool {
+	return len(c.specs) == 1 && !c.peek && c.specs[0].counts() && c.specs[0].cost > 0 && c.specs[0].flags&flagForce == 0
+}
+
+// finish tells the caller that all is filled. The call is not touched afterwards.
+func (c *call) finish(err error) {
+	if err != nil {
+		c.err = err
+	}
+	c.done <- struct{}{}
+}
+
+const (
+	// coalescedRoundTrips is how many round trips of one queue are in flight at once.
+	// With two, Redis has work while the answers of the other are handed out.
+	coalescedRoundTrips = 2
+	// maxWaiting bounds the calls that wait for a round trip, and so the memory of the
+	// queue, to some 40 MB. Redis works off as many in a fraction of a second if it works
+	// at all.
+	maxWaiting = 1 << 16
+	// patienceStep is how far calls may differ in age that share a timer: one for each
+	// would take longer than all else that a call does here.
+	patienceStep = 250 * time.Millisecond
+	// maxWait is how long a call may wait for a round trip. A later answer would be too
+	// late.
+	maxWait = roundTripTimeout * 9 / 10
+)
+
+// errLate is what callers get whose context lets them wait for longer.
+var errLate = fmt.Errorf("%w: no answer within %v", ErrTimeout, roundTripTimeout)
+
+// queue sends calls to one server. Those that arrive while its round trips are in flight
+// go with the next one, in order of arrival. The zero value is ready.
+type queue struct {
+	mu       sync.Mutex
+	inFlight int // round trips
+	// The calls that wait, as a list: one whose caller leaves is taken out at once.
+	first, last *call
+	waiting     int
+
+	late  <-chan struct{} // of the calls that come now
+	since time.Time       // when the first of those came
+}
+
+// limitsOf tells how many round trips of a queue may be in flight at once, without
+// coalescing as many as the client has connections, and how often the client repeats
+// what failed.
+func limitsOf(client goredis.UniversalClient, alone bool) (inFlight, resends int) {
 	switch client := client.(type) {
 	case *goredis.Client:
-		roundTrips, resends = client.Options().PoolSize, client.Options().MaxRetries
+		inFlight, resends = client.Options().PoolSize, client.Options().MaxRetries
 	case *goredis.ClusterClient:
-		roundTrips, resends = client.Options().PoolSize, client.Options().MaxRedirects
+		inFlight, resends = client.Options().PoolSize, client.Options().MaxRedirects
 	case *goredis.Ring:
-		roundTrips, resends = client.Options().PoolSize, client.Options().MaxRetries
+		inFlight, resends = client.Options().PoolSize, client.Options().MaxRetries
 	}
 	switch {
 	case !alone:
-		roundTrips = coalescedRoundTrips
-	case roundTrips <= 0: // the client's default
-		roundTrips = 10 * runtime.GOMAXPROCS(0)
+		inFlight = coalescedRoundTrips
+	case inFlight <= 0: // the client's default
+		inFlight = 10 * runtime.GOMAXPROCS(0)
 	}
-	return roundTrips, resends
+	return inFlight, resends
 }
 
-// submit sends c now or with a later round trip. If the caller can't leave, and
-// waits for nobody, it sends c itself and true is returned.
-func (q *queue) submit(ctx context.Context, c *call) (done bool, err error) {
+// submit sends c now or with a later round trip. A caller that can't leave, and needs
+// to wait for nobody, sends c itself.
+func (q *queue) submit(ctx context.Context, b *Backend, c *call) error {
 	q.mu.Lock()
-	if q.roundTrips >= q.backend.roundTrips {
-		defer q.mu.Unlock()
-		return false, q.join(c)
-	}
-	q.roundTrips++
-	if ctx.Done() == nil { // the client's own times bound it
+	full := q.inFlight >= b.inFlight
+	if full && q.waiting >= maxWaiting {
 		q.mu.Unlock()
-		defer q.passOn() // also when a hook of the client panics
-		q.backend.roundTripOf([]*call{c}).run(ctx)
-		return true, nil
-	}
-	c.awaited, c.beat = true, q.await()
-	q.mu.Unlock()
-	q.backend.work.Go(func() {
-		var first []*call
-		if !c.left.Load() { // else nobody waits for it any more
-			first = []*call{c}
-		}
-		q.serve(first)
-	})
-	return false, nil
-}
-
-// join lets c wait for a round trip.
-func (q *queue) join(c *call) error {
-	if len(q.waiting) >= maxWaiting {
-		q.clear()
-	}
-	if len(q.waiting) >= maxWaiting {
 		return fmt.Errorf("%w: %d calls wait for a round trip already", ErrTimeout, maxWaiting)
 	}
-	c.awaited, c.beat = true, q.await()
-	q.waiting = append(q.waiting, c)
+	if !full {
+		q.inFlight++
+		if ctx.Done() == nil { // the client's own timeouts bound it
+			q.mu.Unlock()
+			defer q.passOn(b) // also when a hook ends the goroutine
+			b.send(ctx, []*call{c})
+			return nil
+		}
+	}
+	q.push(b, c)
+	q.mu.Unlock()
+	if !full {
+		b.users.n.Add(1)
+		go b.serve(q)
+	}
 	return nil
 }
 
-// await returns what is closed with the next beat, and sees to that there is one.
-func (q *queue) await() <-chan struct{} {
-	if q.beat == nil {
-		q.beat = make(chan struct{})
-		q.timer = time.AfterFunc(beatPeriod, func() {
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			close(q.beat)
-			q.beat = nil
-		})
+// push appends c to the calls that wait. The queue is locked.
+func (q *queue) push(b *Backend, c *call) {
+	if now := uptime(); q.late == nil || now.Sub(q.since) > patienceStep {
+		ctx, cancel := context.WithTimeout(b.life, roundTripTimeout+patienceStep)
+		_ = cancel // Close does so, through b.life
+		q.late, q.since = ctx.Done(), now
 	}
-	return q.beat
-}
-
-// nextBeat is await for who does not hold the lock.
-func (q *queue) nextBeat() <-chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.await()
-}
-
-// close ends the wait for the next beat, once nobody waits for one any more.
-func (q *queue) close() {
-	q.mu.Lock()
-	beat := q.beat
-	if beat != nil && q.timer.Stop() {
-		close(beat)
-		q.beat = nil
+	c.late, c.since, c.waiting = q.late, q.since, true
+	c.previous, c.next = q.last, nil
+	if q.last != nil {
+		q.last.next = c
+	} else {
+		q.first = c
 	}
-	q.mu.Unlock()
-	if beat != nil {
-		<-beat // else the timer's goroutine waits for the lock
-	}
+	q.last = c
+	q.waiting++
 }
 
-// pass lets c wait, whose own queue this has turned out to be.
-func (q *queue) pass(c *call) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, c)
-	if q.roundTrips < q.backend.roundTrips {
-		q.roundTrips++
-		q.backend.work.Go(func() { q.serve(nil) })
-	}
-}
-
-// leave tells that nobody waits for c any more. Unless it is under way already
-// it is not sent.
-func (q *queue) leave(c *call) {
-	c.left.Store(true)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.gone++; 2*q.gone > len(q.waiting) {
-		q.clear()
-	}
-}
-
-// clear forgets those that have left.
-func (q *queue) clear() {
-	q.waiting = slices.DeleteFunc(q.waiting, func(c *call) bool { return c.left.Load() })
-	q.gone = 0
-}
-
-// passOn lets a goroutine serve those who came meanwhile.
-func (q *queue) passOn() {
-	q.mu.Lock()
-	if len(q.waiting) == 0 {
-		q.roundTrips--
-		q.mu.Unlock()
+// remove takes c out of the calls that wait, if it does. The queue is locked.
+func (q *queue) remove(c *call) {
+	if !c.waiting {
 		return
 	}
-	q.mu.Unlock()
-	q.backend.work.Go(func() { q.serve(nil) })
+	if c.previous != nil {
+		c.previous.next = c.next
+	} else {
+		q.first = c.next
+	}
+	if c.next != nil {
+		c.next.previous = c.previous
+	} else {
+		q.last = c.previous
+	}
+	c.waiting, c.previous, c.next = false, nil, nil
+	q.waiting--
 }
 
-// serve sends calls, and then those who wait until there are none. It holds one of
-// the round trips.
-func (q *queue) serve(calls []*call) {
-	ended := false
-	defer func() {
-		if !ended { // a hook of the client ended this goroutine
-			q.passOn()
-		}
-	}()
-	if len(calls) == 0 {
-		calls = q.next(calls)
+// wait waits for the answer to c, the end of ctx, or the time that a call may take. After
+// an error c must not be touched: it may be in flight.
+func (q *queue) wait(ctx context.Context, c *call) error {
+	var err error
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-c.late:
+		err = errLate
 	}
-	for len(calls) > 0 {
-		q.backend.send(calls)
-		if len(calls) > 1 {
-			runtime.Gosched() // some of them come again with what follows
-		}
-		clear(calls)
-		calls = q.next(calls[:0])
-	}
-	ended = true
-}
-
-// next appends the calls of the next round trip, worth at most maxOps ops and
-// without coalescing one, without those whose callers have left. Without any it
-// ends its round trip.
-func (q *queue) next(calls []*call) []*call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	taken, work := 0, 0
-	for _, c := range q.waiting {
-		if len(calls) > 0 && (q.backend.alone || work+c.work > maxOps) {
-			break
+	q.remove(c)
+	return err
+}
+
+// serve makes round trips until nobody waits for one.
+func (b *Backend) serve(q *queue) {
+	defer b.users.leave()
+	defer q.passOn(b) // also when a hook ends the goroutine
+	for calls := q.next(nil, b.alone); len(calls) > 0; calls = q.next(calls[:0], b.alone) {
+		ctx, cancel := context.WithTimeout(context.Background(), roundTripTimeout)
+		b.send(ctx, calls)
+		cancel()
+		if len(calls) > 1 {
+			runtime.Gosched() // some callers come again, and go with the next round trip
 		}
-		taken++
-		if c.left.Load() {
-			q.gone = max(0, q.gone-1)
-			continue
-		}
-		if c.beats.Load() > maxBeats {
-			c.err = fmt.Errorf("%w: no round trip within %v", ErrTimeout, maxWait)
-			c.finish()
+		clear(calls)
+	}
+}
+
+// passOn ends a round trip, or lets another goroutine serve those who came meanwhile.
+func (q *queue) passOn(b *Backend) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.first == nil {
+		q.inFlight--
+		return
+	}
+	b.users.n.Add(1)
+	go b.serve(q)
+}
+
+// next appends the calls of the next round trip, worth at most maxOps ops, or one if
+// calls go alone.
+func (q *queue) next(calls []*call, alone bool) []*call {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.first == nil {
+		return calls
+	}
+	now, work := uptime(), 0
+	for c := q.first; c != nil && (len(calls) == 0 || !alone && work+c.work <= maxOps); c = q.first {
+		q.remove(c)
+		if now.Sub(c.since) > maxWait {
+			c.finish(fmt.Errorf("%w: no round trip within %v", ErrTimeout, maxWait))
 			continue
 		}
 		work += c.work
 		calls = append(calls, c)
 	}
-	q.waiting = slices.Delete(q.waiting, 0, taken)
-	if len(calls) == 0 {
-		q.roundTrips--
-	}
 	return calls
 }
+
+// uptime measures how long calls wait, on which no decision depends.
+func uptime() time.Time { return time.Now() } //nolint:forbidigo // see above

@@ -1,56 +1,77 @@
 package traffikredis
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 )
 
-// The memory of a queue is bounded: callers beyond that fail, and those that
-// have left make room.
+// idle returns a Backend that makes no round trips: all calls wait.
+func idle(t *testing.T) *Backend {
+	t.Helper()
+	b := new(Backend)
+	b.life, b.end = context.WithCancel(t.Context())
+	t.Cleanup(b.end)
+	return b
+}
+
+// leave has the caller of c leave.
+func leave(t *testing.T, q *queue, c *call) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := q.wait(ctx, c); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a caller that left got %v", err)
+	}
+}
+
+// The memory of a queue is bounded: callers beyond that fail, and those that have left
+// make room.
 func TestWaitingCallsAreBounded(t *testing.T) {
 	t.Parallel()
-	q := &queue{backend: &Backend{}} // no round trips at once: all wait
+	b, q := idle(t), new(queue)
 	all := make([]*call, maxWaiting)
 	for i := range all {
-		all[i] = &call{}
-		if done, err := q.submit(t.Context(), all[i]); done || err != nil {
-			t.Fatalf("call %d: %v, %v", i, done, err)
+		all[i] = new(call)
+		if err := q.submit(t.Context(), b, all[i]); err != nil {
+			t.Fatalf("call %d: %v", i, err)
 		}
 	}
-	if _, err := q.submit(t.Context(), &call{}); !errors.Is(err, ErrTimeout) {
+	if err := q.submit(t.Context(), b, new(call)); !errors.Is(err, ErrTimeout) {
 		t.Errorf("one more: %v, want ErrTimeout", err)
 	}
-	q.leave(all[0])
-	last := &call{}
-	if _, err := q.submit(t.Context(), last); err != nil {
+	leave(t, q, all[0])
+	last := new(call)
+	if err := q.submit(t.Context(), b, last); err != nil {
 		t.Errorf("one more after one has left: %v", err)
 	}
-	for i, c := range all[1:] {
-		q.leave(c)
-		if stay := len(all) - 1 - i; len(q.waiting) > 2*stay+2 {
-			t.Fatalf("%d are kept for %d that wait", len(q.waiting), stay)
+	for i := range all[1:] {
+		leave(t, q, all[1+(i*7919)%(len(all)-1)]) // in any order; 7919 is a prime
+		if q.waiting > len(all)-1-i {
+			t.Fatalf("%d wait after %d have left", q.waiting, 1+i)
 		}
 	}
-	if next := q.next(nil); len(next) != 1 || next[0] != last {
+	if next := q.next(nil, false); len(next) != 1 || next[0] != last || q.first != nil || q.last != nil || q.waiting != 0 {
 		t.Errorf("%d go next, want the one that stayed", len(next))
 	}
 }
 
-// What has waited too long for a round trip goes with none.
+// A call that has waited too long for a round trip is not sent.
 func TestLateCallsAreNotSent(t *testing.T) {
 	t.Parallel()
-	q := &queue{backend: &Backend{}}
-	late, soon := &call{done: make(chan struct{}, 1)}, &call{}
+	b, q := idle(t), new(queue)
+	late, soon := &call{done: make(chan struct{}, 1)}, new(call)
 	for _, c := range []*call{late, soon} {
-		if _, err := q.submit(t.Context(), c); err != nil {
+		if err := q.submit(t.Context(), b, c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	late.beats.Store(maxBeats + 1)
-	if next := q.next(nil); len(next) != 1 || next[0] != soon {
+	late.since = late.since.Add(-maxWait - time.Second)
+	if next := q.next(nil, false); len(next) != 1 || next[0] != soon {
 		t.Errorf("%d go next, want the one that came just now", len(next))
 	}
-	if err := late.wait(t.Context(), q); err != nil || !errors.Is(late.err, ErrTimeout) {
+	if err := q.wait(t.Context(), late); err != nil || !errors.Is(late.err, ErrTimeout) {
 		t.Errorf("the other got %v and %v, want ErrTimeout", err, late.err)
 	}
 }

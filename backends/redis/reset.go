@@ -18,7 +18,7 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	if err := b.enter(ctx); err != nil {
 		return err
 	}
-	defer b.work.leave()
+	defer b.users.leave()
 	if len(keys) == 0 {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (b *Backend) ResetNamespace(ctx context.Context) error {
 	if err := b.enter(ctx); err != nil {
 		return err
 	}
-	defer b.work.leave()
+	defer b.users.leave()
 	return b.leaving(ctx, func() error {
 		switch client := b.client.(type) {
 		case *goredis.ClusterClient:

@@ -17,7 +17,7 @@ type serverError string
 func (e serverError) Error() string { return string(e) }
 func (serverError) RedisError()     {}
 
-// fullAndDown answers, at the end of a round trip's time, that there is no memory for the
+// fullAndDown answers, at the end of the time for a round trip, that there is no memory for the
 // first command and no server for the others.
 type fullAndDown struct{}
 
@@ -56,7 +56,7 @@ func TestNoTimeToGoAlone(t *testing.T) {
 	full, down := []*call{callOf(1, "a"), callOf(1, "b")}, []*call{callOf(2, "c"), callOf(2, "d")}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	b.roundTripOf(append(full, down...)).run(ctx)
+	b.send(ctx, append(full, down...))
 	for i := range full {
 		if !errors.Is(full[i].err, ErrMemory) {
 			t.Errorf("without memory: %v, want ErrMemory", full[i].err)

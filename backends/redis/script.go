@@ -3,63 +3,43 @@ package traffikredis
 import (
 	"context"
 	"crypto/sha1" //nolint:gosec // Redis names scripts by it
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// The script of Takes and Peeks consists of these.
-var (
-	//go:embed script/head.lua
-	headSource string
-	//go:embed script/plain.lua
-	plainSource string
-	//go:embed script/drawspec.lua
-	drawSpecSource string
-	//go:embed script/number.lua
-	numberSource string
-	//go:embed script/linear.lua
-	linearSource string
-	//go:embed script/window.lua
-	windowSource string
-	//go:embed script/fixed.lua
-	fixedSource string
-	//go:embed script/sliding.lua
-	slidingSource string
-	//go:embed script/log.lua
-	logSource string
-	//go:embed script/custom.lua
-	customSource string
-	//go:embed script/take.lua
-	decideSource string
+// Redis gets the scripts once, comments and all; calls name them by their hash.
+//
+//go:embed script/*.lua
+var sources embed.FS
 
-	//go:embed script/states.lua
-	statesSource string
-	//go:embed script/swap.lua
-	swapSource string
-)
-
-// takeSource puts the script together: each family stands in a block that is
-// entered only if a draw is of it. scripts is Lua that declares those of
-// Scripted strategies.
-func takeSource(scripts string) string {
-	when := func(wanted string, sources ...string) string {
-		return "if " + wanted + " then\n" + strings.Join(sources, "") + "end\n"
+// source returns the Lua in script/name.lua.
+func source(name string) string {
+	text, err := sources.ReadFile("script/" + name + ".lua")
+	if err != nil {
+		panic(err) // a mistake in this package
 	}
-	return headSource + plainSource + drawSpecSource + numberSource +
-		when("wants[1]", linearSource) +
-		when("wants[2] or wants[3]", windowSource, when("wants[2]", fixedSource), when("wants[3]", slidingSource)) +
-		when("wants[4]", logSource) +
-		when("wants[100]", scripts, customSource) +
-		decideSource
+	return string(text)
+}
+
+// takeSource puts the script of Takes and Peeks together. scripts is Lua that declares
+// those of Scripted strategies.
+func takeSource(scripts string) string {
+	take := source("take")
+	for _, count := range []string{"linear", "fixed", "sliding"} {
+		take = strings.Replace(take, "-- "+count+".lua\n", source(count), 1)
+	}
+	return source("head") + source("number") + "local log, custom\n" +
+		"if ARGV[4] ~= '' then\n" + source("log") + "end\n" +
+		"if ARGV[4] == 'custom' then\n" + scripts + source("custom") + "end\n" + take
 }
 
 var (
 	takeScript = newScript(takeSource("local scripts = {}\n"))
-	readScript = newScript(statesSource + "return states()\n")
-	swapScript = newScript(statesSource + swapSource)
+	readScript = newScript(source("states") + "return states()\n")
+	swapScript = newScript(source("states") + source("swap"))
 )
 
 // script is a script with the name under which Redis keeps it.

@@ -57,30 +57,6 @@ type queues struct {
 	all  sync.Map // address to *queue
 }
 
-func (l *queues) close() {
-	l.only.close()
-	l.all.Range(func(_, found any) bool {
-		q, _ := found.(*queue) // the map holds nothing else
-		q.close()
-		return true
-	})
-}
-
-// locate lets a Cluster's client look for its servers, unless it knows them already,
-// and reports whether it has found them. It is for the goroutine of a round trip:
-// servers are asked.
-func (b *Backend) locate(ctx context.Context) (found bool, err error) {
-	cluster, ok := b.client.(*goredis.ClusterClient)
-	if !ok || b.located.Load() {
-		return false, nil
-	}
-	if _, err := cluster.MasterForKey(ctx, b.prefix); err != nil {
-		return false, err
-	}
-	b.located.Store(true)
-	return true, nil
-}
-
 // queueOf returns the queue of the server at which key lies, as far as the client
 // knows without asking: a Cluster has one queue until its servers are known.
 func (b *Backend) queueOf(key string) *queue {
@@ -105,7 +81,7 @@ func (b *Backend) queueOf(key string) *queue {
 func (b *Backend) queueTo(addr string) *queue {
 	found, known := b.queues.all.Load(addr)
 	if !known {
-		found, _ = b.queues.all.LoadOrStore(addr, &queue{backend: b})
+		found, _ = b.queues.all.LoadOrStore(addr, new(queue))
 	}
 	q, _ := found.(*queue) // the map holds nothing else
 	return q

@@ -19,7 +19,7 @@ func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]by
 	if err := b.enter(ctx); err != nil {
 		return dst, 0, err
 	}
-	defer b.work.leave()
+	defer b.users.leave()
 	slots := map[slot][]int{}
 	for i := range keys {
 		where := b.slotOfKey(keys[i])

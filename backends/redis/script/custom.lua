@@ -1,11 +1,9 @@
--- Strategies with a custom script. What it says about the state is kept
--- as the next state.
-custom = {}
+-- Strategies with a custom script. scripts holds their functions.
 
--- A script may forget or miscalculate. It is stopped here, before anything is
--- written.
-local function number(d, name, least, missing)
-  local v = d[name]
+-- The value that a script returned as name. A wrong one stops everything here, before
+-- anything is written.
+local function number(decision, name, least, missing)
+  local v = decision[name]
   if v == nil then
     v = missing
   end
@@ -15,37 +13,20 @@ local function number(d, name, least, missing)
   return v
 end
 
-local function decided(k, s, cost)
-  local state, d = s.custom(k.a or nil, s, cost)
-  if type(d) ~= 'table' or state and type(state) ~= 'string' then
-    error('the script of a strategy answered a ' .. type(state) .. ' and a ' .. type(d) .. '; a string or nil and a table are accepted')
+custom = function(state, units, force)
+  local next, d = scripts[kind - 99](state or nil, {
+    limit = limit, period = period, l = l, p = p, taken = taken, now = now, force = force, args = {x, y, z, w},
+  }, units)
+  if type(d) ~= 'table' or next and type(next) ~= 'string' then
+    error('the script of a strategy answered a ' .. type(next) .. ' and a ' .. type(d) .. '; a string or nil and a table are accepted')
   end
-  return state, d
-end
-
-function custom.load(k, s)
-  k.a, k.repaired = k.raw, false
-  s.custom, s.args = s.custom or scripts[s.kind - 99], {s.x, s.y, s.z, s.w}
-end
-
-function custom.fits(k, s)
-  local _, d = decided(k, s, s.cost)
-  return d.allowed
-end
-
-function custom.decide(k, s, cost)
-  local state, d = decided(k, s, cost)
+  if not next then
+    next = nil
+    if units < 0 then
+      next = false
+    end
+  end
   local reset = number(d, 'reset_after', 0)
-  if state then
-    k.a, k.dirty = state, true
-  elseif cost < 0 then
-    k.a, k.dirty = false, true
-  end
-  k.reset = reset
-  return d.allowed and 1 or 0, number(d, 'limit', 0), number(d, 'remaining', 0), number(d, 'retry_after', -1, 0),
-    reset, number(d, 'delay', 0, 0), number(d, 'at', 0, now)
-end
-
-function custom.encode(k)
-  return k.a
+  return d.allowed, next, reset, {d.allowed and 1 or 0, number(d, 'limit', 0), number(d, 'remaining', 0),
+    number(d, 'retry_after', -1, 0), reset, number(d, 'delay', 0, 0), number(d, 'at', 0, now)}
 end

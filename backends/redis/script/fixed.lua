@@ -1,58 +1,30 @@
--- FixedWindow.
-fixed = {}
-
-function fixed.load(k, s)
-  local raw = k.raw
-  k.b = 0
-  if raw and #raw == 17 and byte(raw) == 70 then
-    local t, n = unpack_state('<dd', raw, 2)
-    if t >= 0 and n > 0 and t <= MAX and n <= MAX and t % 1 + n % 1 == 0 then
-      if window_at(k, t, s.period) == 0 then
-        k.b = n
-      end
-      return
+-- FixedWindow: n units in the window that begins at start.
+local start, n, write = now - fmod(now, period), 0, false
+if state and #state == 17 then
+  local tag, t, count = read('<Bdd', state)
+  if tag == 70 and t >= start and count > 0 and t <= MAX and count <= MAX and t % 1 + count % 1 == 0 then
+    n = count
+    if t - start >= period then -- ahead of the clock: it counts in the next window
+      write = t - start >= 2 * period
+      start = start + period
     end
   end
-  window_at(k, now, s.period)
 end
-
-function fixed.room(k, s)
-  return s.limit - k.b
-end
-
-function fixed.fits(k, s)
-  return s.cost <= 0 or s.force or s.cost <= fixed.room(k, s)
-end
-
-function fixed.decide(k, s, cost)
-  local n, limit, retry, reset = k.b, s.limit, 0, 0
-  local at, left = max(now, k.a), min(k.a - now + s.period, MAX)
-  if cost > 0 then
-    if not s.force and cost > limit - n then
-      retry = cost > limit and -1 or left
-    else
-      n = add(n, min(cost, MAX))
-      k.b, k.dirty = n, true
-    end
-  elseif cost < 0 then
-    if counts_refund(k, s.taken) then
-      n = max(0, n + cost)
-    end
-    k.b, k.dirty = n, true
-    if n == 0 then
-      window_at(k, now, s.period)
-    end
+if units > 0 then
+  local room = limit - n
+  local drawn = force and min(units, MAX) or units <= room and (times == 1 and units or min(units * times, room - fmod(room, units)))
+  if drawn then
+    n, write = min(n + drawn, MAX), true
+  else
+    fits = false
   end
-  if n > 0 then
-    reset = left
+elseif units < 0 then
+  if taken == 0 or taken > now or taken >= start then
+    n = max(0, n + units)
   end
-  k.reset = reset
-  return max(0, limit - n), retry, reset, at
+  write = true
 end
-
-function fixed.encode(k)
-  if k.b == 0 then
-    return false
-  end
-  return pack('<Bdd', 70, max(now, k.a), k.b)
+if write then
+  next = n > 0 and pack('<Bdd', 70, start > now and start or now, n)
 end
+reset = n > 0 and start - now + period or 0

@@ -1,30 +1,38 @@
--- One call decides and writes any number of Takes and Peeks, in order, at one
--- reading of the clock.
+-- Decides any number of Takes and Peeks in order, at one reading of the clock, and
+-- commits them. It answers with the states that it found; the caller computes each
+-- Decision from them by the strategy's own Decide.
 --
--- KEYS     the distinct keys of all of them
--- ARGV[1]  '' for Redis' own clock, else the instant as a double (for tests)
--- ARGV[2]  the distinct draws, 12 doubles each
--- ARGV[3]  16-bit numbers: for each Take how many ops, plus 32768 for a Peek,
---          and for each op its key and its draw, counted from 1; for a run of
---          Takes of the same single op 16384 plus how many, one or more, and the op
--- ARGV[4]  '' or, if there is one run on each key and no more, how many Takes and
---          which draw it is, a byte each
+-- KEYS     the distinct keys, at most 512
+-- ARGV[1]  '' for the clock of Redis, else the instant as a double, for tests
+-- ARGV[2]  the distinct draw specs, 12 doubles each
+-- ARGV[3]  16-bit numbers, for each Take: its number of ops (plus 32768 for a Peek), then
+--          key and draw spec of each op, counted from 1; for a run of equal draws on one
+--          key 16384 plus their number, then key and draw spec
+-- ARGV[4]  'custom' if an op has a custom script, 'log' if one is of a log, else ''
 --
--- The answer is 'A' and doubles: the instant, and for each op remaining, retry
--- after (-1 for never, 0 for allowed), reset after, and delay of a queue or the
--- instant of the record; of a strategy with a custom script allowed, limit,
--- remaining, retry after, reset after, delay and instant. For several Takes of a
--- run it is the numbers of the state before it, from which the caller tells what
--- each got. To ARGV[4] it may be 'S', the instant, and for each key the bytes of
--- the state before, zeros if there was none. Times are microseconds.
-local pack, unpack_state = struct.pack, struct.unpack
+-- The answer: the instant as a double; for each key one byte, the length of its state, 0
+-- for none and for one that no count has; those states; and 7 doubles for each op of a
+-- log or a custom script: allowed (1 or 0), limit, remaining, retry after (-1 for never),
+-- reset after, delay, instant. Times are in microseconds.
+--
+-- Redis makes each function and table of a script anew for each call, which takes as long
+-- as a decision. So counts are decided inside one loop, and what only other draws need is
+-- made for those.
+local call, pack, read = redis.call, struct.pack, struct.unpack
+local fmod, min, max = math.fmod, math.min, math.max
 local MAX = 9007199254740992
 
 local now, spare
 if ARGV[1] == '' then
-  local t = redis.call('TIME')
+  local t = call('TIME')
   now, spare = t[1] * 1000000 + t[2], 1
 else
-  -- Expiry follows Redis' clock all the same; an hour makes up for it.
-  now, spare = unpack_state('<d', ARGV[1]), 3600001
+  -- Keys expire by the clock of Redis all the same; an hour makes up for that.
+  now, spare = read('<d', ARGV[1]), 3600001
 end
+
+-- The draw spec in use. l/p is limit/period in lowest terms; x, y, z and w depend on the
+-- kind.
+local kind, flags, limit, period, l, p, cost, taken, x, y, z, w
+
+-- Whole numbers up to 2^53: each is a double exactly.

@@ -1,15 +1,6 @@
--- Whole numbers up to 2^53, of which each has a double of its own.
-
-local function add(a, b)
-  if a > MAX - b then
-    return MAX
-  end
-  return a + b
-end
-
--- Floor and remainder of (a*b+add)/m; a quotient above 2^53 is 2^53 without a
--- remainder. Where the product is too large for a double, it is doubled and
--- added bit by bit of the smaller factor, over quotient and remainder.
+-- Floor and remainder of (a*b+plus)/m. A quotient above 2^53 becomes 2^53 with no
+-- remainder. A product too large for a double is built up from the bits of the smaller
+-- factor, as quotient and remainder.
 local function muldivmod(a, b, plus, m)
   local x = a * b + plus
   if x + m < MAX then -- where % is exact
@@ -19,31 +10,30 @@ local function muldivmod(a, b, plus, m)
   if b < a then
     a, b = b, a
   end
-  local rb = fmod(b, m)
-  local qb = (b - rb) / m
+  local q, r = 0, 0
+  -- Adds a remainder; returns the carry.
+  local function plus_rest(rest)
+    if r >= m - rest then
+      r = r - (m - rest)
+      return 1
+    end
+    r = r + rest
+    return 0
+  end
+  local rb, rp = fmod(b, m), fmod(plus, m)
+  local qb, qp = (b - rb) / m, (plus - rp) / m
   local bit = 1
   while bit * 2 <= a do
     bit = bit * 2
   end
-  local q, r = 0, 0
   while bit >= 1 do
-    local carry = 0
-    if r >= m - r then
-      carry, r = 1, r - (m - r)
-    else
-      r = r + r
-    end
+    local carry = plus_rest(r)
     if q > (MAX - carry) / 2 then
       return MAX, 0
     end
     q = q + q + carry
     if a >= bit then
-      a, carry = a - bit, 0
-      if r >= m - rb then
-        carry, r = 1, r - (m - rb)
-      else
-        r = r + rb
-      end
+      a, carry = a - bit, plus_rest(rb)
       if q > MAX - qb - carry then
         return MAX, 0
       end
@@ -51,13 +41,7 @@ local function muldivmod(a, b, plus, m)
     end
     bit = bit / 2
   end
-  local rp = fmod(plus, m)
-  local qp, carry = (plus - rp) / m, 0
-  if r >= m - rp then
-    carry, r = 1, r - (m - rp)
-  else
-    r = r + rp
-  end
+  local carry = plus_rest(rp)
   if q > MAX - qp - carry then
     return MAX, 0
   end
@@ -65,14 +49,6 @@ local function muldivmod(a, b, plus, m)
 end
 
 local function muldivceil(a, b, plus, m)
-  local x = a * b + plus
-  if x + m < MAX then
-    local r = x % m
-    if r > 0 then
-      return (x - r) / m + 1
-    end
-    return x / m
-  end
   local q, r = muldivmod(a, b, plus, m)
   if r > 0 and q < MAX then
     return q + 1

@@ -1,114 +1,48 @@
--- SlidingWindowCounter.
--- The number of the period p in which t lies.
-local function index(t, p)
-  return (t - fmod(t, p)) / p
-end
-
-sliding = {}
-
--- Tells counts written at t in windows of the period was in those of p: all of
--- the window before counts as drawn in its last microsecond.
-local function rebase(cur, prev, t, was, p)
-  local last, window = t - fmod(t, was) - 1, index(t, p)
-  if last < 0 or index(last, p) < window - 1 then
-    return cur, 0
-  elseif index(last, p) == window then
-    return add(cur, prev), 0
-  end
-  return cur, prev
-end
-
-function sliding.load(k, s)
-  local raw, p = k.raw, s.period
-  k.b, k.c = 0, 0
-  if raw and #raw == 33 and byte(raw) == 83 then
-    local t, cur, prev, was = unpack_state('<dddd', raw, 2)
-    if t >= 0 and cur >= 0 and prev >= 0 and was > 0 and t <= MAX and cur <= MAX and prev <= MAX and was <= MAX
-        and t % 1 + cur % 1 + prev % 1 + was % 1 == 0 then
-      if was ~= p then
-        cur, prev = rebase(cur, prev, t, was, p)
+-- SlidingWindowCounter: n units in the window that begins at start, and before in the one
+-- before it.
+local start, n, before, write = now - fmod(now, period), 0, 0, false
+if state and #state == 33 then
+  local tag, t, count, prev, was = read('<Bdddd', state)
+  if tag == 83 and t >= 0 and count >= 0 and prev >= 0 and was > 0 and t <= MAX and count <= MAX and prev <= MAX
+      and was <= MAX and t % 1 + count % 1 + prev % 1 + was % 1 == 0 then
+    if was ~= period then -- all units of the window before count as drawn in its last microsecond
+      local last, window = t - fmod(t, was) - 1, t - fmod(t, period)
+      if last >= window then
+        count, prev = min(count + prev, MAX), 0
+      elseif last < 0 or last < window - period then
+        prev = 0
       end
-      if cur > 0 or prev > 0 then
-        local rolled = window_at(k, t, p)
-        if rolled == 0 then
-          k.b, k.c = cur + 0, prev + 0
-        elseif rolled == 1 then
-          k.c = cur + 0
-        end
-        return
+    end
+    local age = start - t
+    if age > 0 and age <= period then
+      before = count + 0
+    elseif age <= 0 and count + prev > 0 then
+      n, before = count + 0, prev + 0
+      if -age >= period then -- ahead of the clock: it counts in the next window
+        write = -age >= 2 * period
+        start = start + period
       end
     end
   end
-  window_at(k, now, p)
 end
-
--- What the window before still counts, rounded up.
-local function weighted(k, s)
-  if k.c == 0 then
-    return 0
-  end
-  return muldivceil(k.c, s.period - max(0, now - k.a), 0, s.period)
-end
-
-function sliding.room(k, s)
-  return s.limit - k.b - weighted(k, s)
-end
-
-function sliding.fits(k, s)
-  return s.cost <= 0 or s.force or s.cost <= sliding.room(k, s)
-end
-
--- When cost fits: within this window if the one before is in the way, else
--- within the next. The order of the sums keeps them exact.
-local function sliding_retry(k, s, cost)
-  if cost > s.limit then
-    return -1
-  end
-  local room, p = s.limit - k.b - cost, s.period
-  local early
-  if room >= 0 then
-    early = muldivmod(room, p, 0, k.c)
-    return min(p - early + (k.a - now), MAX)
-  end
-  early = muldivmod(s.limit - cost, p, 0, k.b)
-  return min(p - early + (k.a - now + p), MAX)
-end
-
-local function sliding_refund(k, s, cost)
-  if counts_refund(k, s.taken) then
-    k.b = max(0, k.b + cost)
-  elseif s.taken >= k.a - s.period then
-    k.c = max(0, k.c + cost)
-  end
-end
-
-function sliding.decide(k, s, cost)
-  local retry, reset, at, p = 0, 0, max(now, k.a), s.period
-  if cost > 0 then
-    if not s.force and cost > s.limit - k.b - weighted(k, s) then
-      retry = sliding_retry(k, s, cost)
-    else
-      k.b, k.dirty = add(k.b, min(cost, MAX)), true
-    end
-  elseif cost < 0 then
-    sliding_refund(k, s, cost)
-    k.dirty = true
-  end
-  local remaining = max(0, s.limit - k.b - weighted(k, s))
-  if k.b > 0 then
-    reset = min(k.a - now + p + p, MAX)
-  elseif k.c > 0 then
-    reset = min(k.a - now + p, MAX)
+if units > 0 then
+  -- What the window before still counts is rounded up.
+  local room = limit - n - (before > 0 and muldivceil(before, period - max(0, now - start), 0, period) or 0)
+  local drawn = force and min(units, MAX) or units <= room and (times == 1 and units or min(units * times, room - fmod(room, units)))
+  if drawn then
+    n, write = min(n + drawn, MAX), true
   else
-    window_at(k, now, p)
+    fits = false
   end
-  k.reset = reset
-  return remaining, retry, reset, at
-end
-
-function sliding.encode(k, s)
-  if k.b == 0 and k.c == 0 then
-    return false
+elseif units < 0 then
+  if taken == 0 or taken > now or taken >= start then
+    n = max(0, n + units)
+  elseif taken >= start - period then
+    before = max(0, before + units)
   end
-  return pack('<Bdddd', 83, max(now, k.a), k.b, k.c, s.period)
+  write = true
 end
+if write then
+  next = (n > 0 or before > 0) and pack('<Bdddd', 83, start > now and start or now, n, before, period)
+end
+reset = n > 0 and start - now + 2 * period or before > 0 and start - now + period or 0

@@ -1,157 +1,127 @@
-local families = {[1] = linear, [2] = fixed, [3] = sliding, [4] = log}
-
-local keys, bytes = redis.call('MGET', unpack(KEYS)), 0
+local states = call('MGET', unpack(KEYS))
+local first, before, bytes = states[1], false, 0 -- the states as they were found
+if #KEYS > 1 then
+  before = {}
+end
 for i = 1, #KEYS do
-  bytes = bytes + (keys[i] and #keys[i] or 0)
-  keys[i] = {raw = keys[i], a = 0, b = 0, s = false, repaired = false, dirty = false, taken = false, reset = 0, least = 0}
-end
-
--- Turns what was worked on into bytes again, to be read anew.
-local function settle(k)
-  local was = k.raw
-  k.raw, k.dirty, k.keep = k.s.family.encode(k, k.s), false, k.reset
-  k.write = k.write or k.raw or was
-end
-
--- Makes k what its state says under the rate of s. Draws that differ only in
--- what they take go on with what is there.
-local function ready(k, s)
-  local was = k.s
-  if was and was.kind == s.kind and was.period == s.period and was.l == s.l and was.p == s.p and was.x == s.x and s.kind < 100 then
-    k.s, s.family, s.quantum = s, was.family, was.quantum
-    return
+  local state = states[i]
+  if before then
+    before[i] = state
   end
-  if k.dirty then
-    settle(k)
-  end
-  k.s, s.family = s, families[s.kind] or custom
-  s.family.load(k, s)
+  bytes = bytes + (state and #state or 0)
 end
 
-local ops, total = {}, #ARGV[3] / 2
-if total == 3 then
-  ops[1], ops[2], ops[3] = unpack_state('<HHH', ARGV[3])
-else
-  for from = 1, total, 1000 do
-    local part = {unpack_state('<' .. string.rep('H', min(1000, total - from + 1)), ARGV[3], from * 2 - 1)}
-    for i = 1, #part - 1 do -- the last is where the reading ended
-      ops[#ops + 1] = part[i]
-    end
+local takes, pos, size = ARGV[3], 1, #ARGV[3]
+
+-- Logs written under a higher limit than today's would hold up everybody: then each Take
+-- goes alone.
+if bytes > 262144 then
+  local head = read('<H', takes)
+  if size > (head > 16384 and head < 32768 and 6 or 2 + head % 32768 * 4) then
+    return redis.error_reply('TOOLONG states of ' .. bytes .. ' bytes in one call of the script')
   end
 end
 
--- Logs that were written under a higher limit than today's would hold up everybody
--- else: then each call goes alone.
-local first = ops[1] % 32768
-if bytes > 262144 and total > 1 + 2 * (first > 16384 and 1 or first) then
-  return redis.error_reply('TOOLONG states of ' .. bytes .. ' bytes in one call of the script')
+local keep = {false} -- for how long each key is kept; false if it was only peeked at
+local told = log or custom or false
+if told then
+  told = {}
 end
+local last = 0 -- the draw spec in use
 
--- Draws of the same cost, as often as there is room, as one. Returned are the
--- numbers of the state before.
-local function draw_run(k, s, times)
-  local cost, room, state = s.cost, s.family.room(k, s), s.family.encode(k, s)
-  if cost <= room then
-    cost = room > cost * times and cost * times or room - fmod(room, cost)
+while pos < size do
+  local head, key, spec = read('<HHH', takes, pos)
+  local times, count, peek = 1, 1, false
+  if head >= 32768 then
+    count, peek = head - 32768, true
+  elseif head > 16384 then
+    times = head - 16384
+  else
+    count = head
   end
-  s.family.decide(k, s, cost)
-  if not state then
-    return now, 0, 0, 1
-  end
-  local a, b, c, d = unpack_state(#state == 33 and '<dddd' or '<dd', state, 2)
-  return a, b, c or 0, d or 0
-end
-
-local answers, n, pos = {now}, 1, 1
-while pos <= total do
-  local head, times = ops[pos], 1
-  if head > 16384 and head < 32768 then -- a run
-    head, times = 1, head - 16384
-  end
-  local first, last, peek = pos + 1, pos + 2 * (head % 32768), head >= 32768
-  local stopped = false
-  for i = first, last, 2 do
-    local k, s = keys[ops[i]], specs[ops[i + 1]]
-    if peek then -- works on a copy, which is dropped
-      if k.dirty then
-        settle(k)
+  -- Of several ops, all are decided first. If one is denied, those that fit are decided
+  -- as looks then, else all are drawn.
+  local denied, results = false, count > 1 and {}
+  for pass = results and 1 or 2, 2 do
+    for i = 1, count do
+      if results then
+        key, spec = read('<HH', takes, pos + 4 * i - 2)
       end
-      k.s = false
-      ready(k, s)
-    else
-      if k.s ~= s then
-        ready(k, s)
+      if spec ~= last then
+        last, kind, flags, limit, period, l, p, cost, taken, x, y, z, w = spec, read('<dddddddddddd', ARGV[2], spec * 96 - 95)
       end
-      if k.repaired then -- brought back by any Take, also one that is denied
-        k.repaired, k.dirty = false, true
+      local force, state, units = flags % 2 == 1, states[key], cost
+      if denied and pass == 2 and results[i][1] then
+        units = 0
       end
-      k.taken = true
-    end
-    if last > first + 1 and not s.advisory and not s.family.fits(k, s) then
-      stopped = true
+      -- Each kind sets: whether the draw fits; the next state, false to delete the key, nil
+      -- to leave it; after how long the key resets; the decision if the caller can't make it.
+      local fits, next, reset, decision = true, nil, 0, nil
+      if kind == 1 then
+        -- linear.lua
+      elseif kind == 2 then
+        -- fixed.lua
+      elseif kind == 3 then
+        -- sliding.lua
+      elseif pass == 2 and results and units == cost then
+        fits, next, reset, decision = unpack(results[i], 1, 4)
+      elseif kind == 4 then
+        fits, next, reset, decision = log(state, units, force)
+      else
+        fits, next, reset, decision = custom(state, units, force)
+      end
+      if pass == 1 then
+        results[i] = {fits, next, reset, decision}
+        denied = denied or not fits and flags % 4 < 2 -- 2 is advisory
+      else
+        if decision then
+          told[#told + 1] = pack('<ddddddd', unpack(decision))
+        end
+        if not peek and next ~= nil then
+          states[key], keep[key] = next, reset
+        elseif not peek and reset > (keep[key] or -1) then
+          keep[key] = reset
+        end
+      end
     end
   end
-  -- All are drawn, or those that would have fitted are looked at.
-  for i = first, last, 2 do
-    local k, s = keys[ops[i]], specs[ops[i + 1]]
-    local cost, dirty = s.cost, k.dirty
-    k.dirty = false
-    if stopped and s.family.fits(k, s) then
-      cost = 0
-    end
-    if times > 1 then
-      answers[n + 1], answers[n + 2], answers[n + 3], answers[n + 4] = draw_run(k, s, times)
-      n = n + 4
-    elseif s.kind >= 100 then
-      answers[n + 1], answers[n + 2], answers[n + 3], answers[n + 4], answers[n + 5], answers[n + 6], answers[n + 7] = custom.decide(k, s, cost)
-      n = n + 7
-    else
-      answers[n + 1], answers[n + 2], answers[n + 3], answers[n + 4] = s.family.decide(k, s, cost)
-      n = n + 4
-    end
-    if peek then
-      k.s, k.dirty = false, false
-    elseif k.dirty then
-      k.least = 0
-    else -- what was written before is to stay as long as this rate asks for
-      k.dirty, k.least = dirty, max(k.least, k.reset)
-    end
-  end
-  pos = last + 1
+  pos = pos + 2 + 4 * count
 end
 
--- Nothing was written so far, so that a command that Redis refuses leaves all as
--- it was.
+-- Nothing was written so far: a command that Redis refuses leaves all as it was.
 for i = 1, #KEYS do
-  local k = keys[i]
-  if k.dirty then
-    local state = k.s.family.encode(k, k.s)
-    if state then
-      redis.call('SET', KEYS[i], state, 'PX', ceil(max(k.reset, k.least) / 1000) + spare)
-    elseif k.raw or k.write then
-      redis.call('UNLINK', KEYS[i])
-    end
-  elseif k.write then
-    if k.raw then
-      redis.call('SET', KEYS[i], k.raw, 'PX', ceil(max(k.keep, k.least) / 1000) + spare)
-    else
-      redis.call('UNLINK', KEYS[i])
-    end
-  elseif k.taken and k.raw then
+  local state, was = states[i], first
+  if before then
+    was = before[i]
+  end
+  if not state and was then
+    call('UNLINK', KEYS[i])
+  elseif state ~= was then
+    call('SET', KEYS[i], state, 'PX', math.ceil(keep[i] / 1000) + spare)
+  elseif state and keep[i] then
     -- It may have lost its expiry, or have one of a shorter rate.
-    local left = redis.call('PTTL', KEYS[i])
-    if left == -1 or left * 1000 < min(k.least, MAX / 2) then
-      redis.call('PEXPIRE', KEYS[i], ceil(max(k.least, left == -1 and k.s and k.s.period or 0) / 1000) + spare)
+    local left = call('PTTL', KEYS[i])
+    if left == -1 or left * 1000 < min(keep[i], MAX / 2) then
+      call('PEXPIRE', KEYS[i], math.ceil(keep[i] / 1000) + spare)
     end
   end
 end
 
-if n == 5 then
-  return pack('<Bddddd', 65, now, answers[2], answers[3], answers[4], answers[5])
+-- Answers with the states that may be those of counts.
+local decisions = told and table.concat(told) or ''
+if not before then
+  local length = first and #first or 0
+  if length == 33 or length == 17 then
+    return pack('<dB', now, length) .. first .. decisions
+  end
+  return pack('<dB', now, 0) .. decisions
 end
-local parts = {'A'}
-for from = 1, n, 1000 do
-  local to = min(from + 999, n)
-  parts[#parts + 1] = pack('<' .. string.rep('d', to - from + 1), unpack(answers, from, to))
+local lengths = {}
+for i = 1, #KEYS do
+  local length = before[i] and #before[i] or 0
+  if length ~= 33 and length ~= 17 then
+    before[i], length = '', 0
+  end
+  lengths[i] = length
 end
-return table.concat(parts)
+return pack('<d', now) .. string.char(unpack(lengths)) .. table.concat(before) .. decisions

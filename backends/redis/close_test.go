@@ -70,7 +70,7 @@ func (inGo) ID() string { return "traffikredis_in_go.1" }
 
 func takeOf(id string, strategy traffik.Strategy) []traffik.Op {
 	return []traffik.Op{{
-		Key: traffik.Key{Scope: store.ScopeOf("workers", "x"), ID: id}, Strategy: strategy,
+		Key: traffik.Key{Scope: store.ScopeOf("close", "x"), ID: id}, Strategy: strategy,
 		Draw: traffik.Draw{Rate: traffik.Per(3, time.Hour), Cost: 1},
 	}}
 }
@@ -82,15 +82,15 @@ func goroutines() []string {
 	buf := make([]byte, 1<<20)
 	var all []string
 	for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")[1:] {
-		if strings.Contains(stack, "backends/redis.(*workers)") || strings.Contains(stack, "backends/redis.(*queue)") {
+		if strings.Contains(stack, "created by github.com/traffik-go/traffik/backends/redis.(*") {
 			all = append(all, stack)
 		}
 	}
 	return all
 }
 
-// Close leaves neither a goroutine that rests nor one at work for a caller that has
-// left, nor a timer that would start another one.
+// Close leaves neither a goroutine at work for a caller that has left, nor
+// a timer that would start another one.
 func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // it counts goroutines
 	for name, c := range map[string]struct {
 		answer   func(context.Context) error
@@ -142,8 +142,12 @@ func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // it coun
 					t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
 				}
 				wg.Wait()
-				if b.queues.only.beat != nil {
-					t.Error("a timer is left, which would start a goroutine")
+				if late := b.queues.only.late; late != nil {
+					select {
+					case <-late:
+					default:
+						t.Error("a timer is left, which would start a goroutine")
+					}
 				}
 				if err := b.Take(t.Context(), takeOf("late", inGo{}), make([]traffik.Decision, 1)); !errors.Is(err, traffik.ErrClosed) {
 					t.Errorf("a Take afterwards: %v, want ErrClosed", err)
@@ -153,23 +157,16 @@ func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // it coun
 	}
 }
 
-// A goroutine without work rests for workerRest and ends, though nobody closes the backend.
+// An idle backend has no goroutine.
 func TestIdleBackendKeepsNoGoroutine(t *testing.T) { //nolint:paralleltest // it counts goroutines
 	for name, strategy := range map[string]traffik.Strategy{"by script": traffik.FixedWindow{}, "in Go": inGo{}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := answered(t, full)
 				defer func() { _ = b.Close() }()
-				for range 3 {
-					_ = b.Take(t.Context(), takeOf("a", strategy), make([]traffik.Decision, 1))
-					time.Sleep(workerRest / 2) //nolint:forbidigo // the bubble's clock
-					if n := len(goroutines()); n != 1 {
-						t.Errorf("%d goroutines half of the rest after a call, want the one that did it", n)
-					}
-				}
-				time.Sleep(workerRest/2 + 1) //nolint:forbidigo // the bubble's clock
+				_ = b.Take(t.Context(), takeOf("a", strategy), make([]traffik.Decision, 1))
 				if left := goroutines(); len(left) > 0 {
-					t.Errorf("%d goroutines are left when the rest is over:\n%s", len(left), strings.Join(left, "\n\n"))
+					t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
 				}
 			})
 		})
@@ -283,7 +280,7 @@ func TestPatientCallersOfAHungServer(t *testing.T) {
 				if !errors.Is(err, ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("caller %d got %v, want ErrTimeout alone", i, err)
 				}
-				if took := time.Since(start); took > roundTripTimeout+beatPeriod {
+				if took := time.Since(start); took > roundTripTimeout+patienceStep {
 					t.Errorf("caller %d had its answer after %v", i, took)
 				}
 			})
