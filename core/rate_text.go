@@ -3,6 +3,7 @@ package traffik
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -145,10 +146,8 @@ func parseCount(digits string, first bool) (int64, error) {
 
 func unitLength(name string) (time.Duration, bool) {
 	for _, unit := range rateUnits {
-		for _, known := range unit.names {
-			if name == known {
-				return unit.length, true
-			}
+		if slices.Contains(unit.names, name) {
+			return unit.length, true
 		}
 	}
 	return 0, false
@@ -168,17 +167,14 @@ func (r Rate) String() string {
 	if r.Validate() != nil {
 		return fmt.Sprintf("invalid rate (%d per %v)", r.limit, r.period)
 	}
-	for _, unit := range rateUnits {
-		if r.period%unit.length != 0 {
-			continue
-		}
-		count := ""
-		if n := int64(r.period / unit.length); n > 1 {
-			count = strconv.FormatInt(n, 10)
-		}
-		return strconv.FormatInt(r.limit, 10) + "/" + count + unit.names[0]
+	unit, count := rateUnits[0], ""
+	for i := 1; r.period%unit.length != 0; i++ { // a valid period is whole microseconds, the last unit
+		unit = rateUnits[i]
 	}
-	return "" // not reached: a valid period is whole microseconds
+	if n := int64(r.period / unit.length); n > 1 {
+		count = strconv.FormatInt(n, 10)
+	}
+	return strconv.FormatInt(r.limit, 10) + "/" + count + unit.names[0]
 }
 
 // MarshalText implements [encoding.TextMarshaler], and with it JSON. An invalid rate is an

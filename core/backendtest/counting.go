@@ -2,28 +2,44 @@ package backendtest
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-func testLimit(h *harness, s traffik.Strategy) {
-	draw := h.draw(s, 1)
-	for i := range int64(5) {
-		dec := h.take(draw)[0]
-		h.wantAllowed(dec, true, s.ID())
-		if dec.Limit != 5 || dec.Remaining != 4-i || dec.RetryAfter != 0 {
-			h.Errorf("%s, draw %d: %+v, want limit 5, remaining %d", s.ID(), i+1, dec, 4-i)
-		}
-	}
-	dec := h.take(draw)[0]
-	h.wantAllowed(dec, false, s.ID()+", sixth draw")
-	if dec.Remaining != 0 || dec.RetryAfter <= 0 {
-		h.Errorf("%s, sixth draw: %+v, want nothing remaining and a wait", s.ID(), dec)
-	}
+// step is one op on a key of five, and the units that remain then.
+type step struct {
+	cost, left    int64
+	force, denied bool
 }
+
+// inTurn is a case that takes steps on one key and looks at it after each.
+func inTurn(steps ...step) func(h *harness) {
+	return each(func(h *harness, s traffik.Strategy) {
+		draw := h.draw(s, 0)
+		for i, st := range steps {
+			draw.Draw.Cost, draw.Draw.Force = st.cost, st.force
+			dec, what := h.take(draw)[0], fmt.Sprintf("%s, step %d", s.ID(), i+1)
+			h.wantAllowed(dec, !st.denied, what)
+			if dec.Limit != 5 || dec.Remaining != st.left || (dec.RetryAfter > 0) != st.denied {
+				h.Errorf("%s: %+v, want limit 5, remaining %d", what, dec, st.left)
+			}
+			h.wantLeft(draw, st.left)
+		}
+	})
+}
+
+var (
+	testLimit                = inTurn(step{cost: 1, left: 4}, step{cost: 1, left: 3}, step{cost: 1, left: 2}, step{cost: 1, left: 1}, step{cost: 1}, step{cost: 1, denied: true})
+	testForce                = inTurn(step{cost: 7, force: true}, step{cost: -3, left: 1}, step{cost: 5, left: 1, denied: true})
+	testRefundDeletes        = inTurn(step{cost: 2, left: 3}, step{cost: -2, left: 5}, step{cost: -1, left: 5})
+	testLookKeeps            = inTurn(step{cost: 3, left: 2}, step{cost: 0, left: 2})
+	testDenialChargesNothing = inTurn(slices.Concat([]step{{cost: 3, left: 2}}, slices.Repeat([]step{{cost: 3, left: 2, denied: true}}, 10), []step{{cost: -3, left: 5}})...)
+)
 
 func testBothDrawn(h *harness, s traffik.Strategy) {
 	a, b := h.pair(s, 1, 2)
@@ -101,15 +117,6 @@ func testAdvisoryRollback(h *harness, s traffik.Strategy) {
 	h.wantLeft(advisory, 5)
 }
 
-func testForce(h *harness, s traffik.Strategy) {
-	draw := h.draw(s, 5)
-	h.wantAllowed(h.take(force(draw, 7))[0], true, s.ID()+", a forced draw above the limit")
-	h.wantLeft(draw, 0)
-	h.take(cost(draw, -3)) // 4 of 5 are in use then
-	h.wantLeft(draw, 1)
-	h.wantAllowed(h.take(draw)[0], false, s.ID()+", a draw after a forced one")
-}
-
 func testRefund(h *harness, s traffik.Strategy) {
 	draw := h.draw(s, 4)
 	drawn := h.take(draw)[0]
@@ -121,35 +128,6 @@ func testRefund(h *harness, s traffik.Strategy) {
 	h.wantLeft(draw, 5)
 	h.wantAllowed(h.take(draw)[0], true, s.ID()+", a draw after refunds")
 	h.wantLeft(draw, 1)
-}
-
-func testRefundDeletes(h *harness, s traffik.Strategy) {
-	draw := h.draw(s, 2)
-	h.take(draw)
-	h.take(cost(draw, -2))
-	h.wantLeft(draw, 5)
-	h.take(cost(draw, -1)) // on a key that does not exist any more
-	h.wantLeft(draw, 5)
-}
-
-func testLookKeeps(h *harness, s traffik.Strategy) {
-	draw := h.draw(s, 3)
-	h.take(draw)
-	if got := h.take(cost(draw, 0))[0]; !got.Allowed || got.Remaining != 2 {
-		h.Errorf("%s: %+v for a look, want allowed with 2 remaining", s.ID(), got)
-	}
-	h.wantLeft(draw, 2)
-}
-
-func testDenialChargesNothing(h *harness, s traffik.Strategy) {
-	draw := h.draw(s, 3)
-	h.take(draw)
-	for range 10 {
-		h.wantAllowed(h.take(draw)[0], false, s.ID())
-	}
-	h.wantLeft(draw, 2)
-	h.take(cost(draw, -3))
-	h.wantLeft(draw, 5)
 }
 
 func testHugeCost(h *harness, s traffik.Strategy) {

@@ -71,18 +71,18 @@ type testCase struct {
 }
 
 var cases = []testCase{
-	{name: "Limit", run: each(testLimit)},
+	{name: "Limit", run: testLimit},
 	{name: "TwoOpsAreBothDrawn", run: each(testBothDrawn)},
 	{name: "AllOrNothing", run: each(testAllOrNothing)},
 	{name: "AllOrNothingAcrossIdentities", run: each(testAllOrNothingAcrossIdentities)},
 	{name: "DeniedTakeRefundsAndForcesNothing", needsAtomic: true, run: each(testDeniedTakeRefundsNothing)},
 	{name: "AdvisoryStopsNobody", run: each(testAdvisory)},
 	{name: "AdvisoryIsNotDrawnWhenAnotherDenies", needsAtomic: true, run: each(testAdvisoryRollback)},
-	{name: "Force", run: each(testForce)},
+	{name: "Force", run: testForce},
 	{name: "Refund", run: each(testRefund)},
-	{name: "RefundDeletesAnUntouchedKey", run: each(testRefundDeletes)},
-	{name: "LookKeepsTheKey", run: each(testLookKeeps)},
-	{name: "DenialChargesNothing", run: each(testDenialChargesNothing)},
+	{name: "RefundDeletesAnUntouchedKey", run: testRefundDeletes},
+	{name: "LookKeepsTheKey", run: testLookKeeps},
+	{name: "DenialChargesNothing", run: testDenialChargesNothing},
 	{name: "RepairedStateIsStored", run: testRepair},
 	{name: "RepairedStateIsStoredInADeniedTake", needsAtomic: true, run: testRepairInDeniedTake},
 	{name: "PeekWritesNothing", run: testPeek},
