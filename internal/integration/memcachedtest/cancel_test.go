@@ -64,11 +64,11 @@ func TestCancelledTakeStopsWriting(t *testing.T) {
 	if err := <-takeIn(ctx, b, opOf("a", 2), opOf("b", 2)); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
-	if err := b.Close(); err != nil { // waits until all is given back
+	if err := b.Close(); err != nil { // waits until everything is refunded
 		t.Error(err)
 	}
 	if got := verbs(p.said()); got != "gets add gets cas" {
-		t.Errorf("it said %q, want one charge and its gift", got)
+		t.Errorf("it said %q, want one charge and its refund", got)
 	}
 }
 

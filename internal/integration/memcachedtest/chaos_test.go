@@ -19,7 +19,7 @@ import (
 )
 
 // run is traffic by several callers over some keys, single draws, several at
-// once and gifts, until it is ended.
+// once and refunds, until it is ended.
 type run struct {
 	end      context.CancelFunc
 	wg       sync.WaitGroup
@@ -43,7 +43,7 @@ func traffic(t *testing.T, b *traffikmemcached.Backend, keys []string) *run {
 }
 
 func (r *run) one(ctx context.Context, t *testing.T, b *traffikmemcached.Backend, keys []string, i int) {
-	// Each key gets gifts in its turn, so that those of any server go on.
+	// Each key gets refunds in its turn, so that those of any server go on.
 	at := i + i/len(keys)
 	ops := []traffik.Op{opOf(keys[at%len(keys)], 1)}
 	switch i % 4 {

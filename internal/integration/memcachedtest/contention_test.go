@@ -102,8 +102,8 @@ func TestKeyThatGoesInBetweenIsFresh(t *testing.T) {
 }
 
 // A later op that a rival exhausts meanwhile: the earlier one's charge is seen
-// by others until it is given back, once.
-func TestEarlierDrawIsGivenBack(t *testing.T) {
+// by others until it is refunded, once.
+func TestEarlierDrawIsRefunded(t *testing.T) {
 	t.Parallel()
 	b, other, p := rival(t)
 	take(t, b, opOf("first", 1))
@@ -118,15 +118,15 @@ func TestEarlierDrawIsGivenBack(t *testing.T) {
 	}
 	p.onCommand(nil)
 	if got := verbs(p.said()); got != "gets cas add gets cas gets" {
-		t.Errorf("it said %q, want both writes, one gift, and a look at both", got)
+		t.Errorf("it said %q, want both writes, one refund, and a look at both", got)
 	}
 	wantLeft(t, b, "first", 4)
 	wantLeft(t, b, "second", 0)
 }
 
-// What is given back was drawn in the window before: the draws of the new window
+// The refunded units were drawn in the window before: the draws of the new window
 // are another's.
-func TestGiftNamesTheDrawItUndoes(t *testing.T) {
+func TestRefundNamesItsDraw(t *testing.T) {
 	t.Parallel()
 	const period = time.Minute
 	begin := traffik.InstantOf(time.Now().Truncate(period))
@@ -147,8 +147,8 @@ func TestGiftNamesTheDrawItUndoes(t *testing.T) {
 	}
 }
 
-// The gift itself may come too late: it is decided again and counts once.
-func TestGiftIsGivenOnce(t *testing.T) {
+// The refund itself may come too late: it is decided again and counts once.
+func TestRefundIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	b, other, p := rival(t)
 	var n atomic.Int64
@@ -159,7 +159,7 @@ func TestGiftIsGivenOnce(t *testing.T) {
 		switch n.Add(1) {
 		case 2:
 			take(t, other, opOf("second", 5))
-		case 3, 4: // the gift to the first
+		case 3, 4: // the refund to the first
 			take(t, other, opOf("first", 1))
 		}
 	})
@@ -168,7 +168,7 @@ func TestGiftIsGivenOnce(t *testing.T) {
 	wantLeft(t, b, "first", 3)
 }
 
-// A Take that collides twice gives back what it had charged the first time, and
+// A Take that collides twice refunds what it had charged the first time, and
 // nothing the second time.
 func TestCollidingTwiceGivesBackOnce(t *testing.T) {
 	t.Parallel()
@@ -179,7 +179,7 @@ func TestCollidingTwiceGivesBackOnce(t *testing.T) {
 			return
 		}
 		switch n.Add(1) {
-		case 2: // before the charge of the second; the gift to the first follows
+		case 2: // before the charge of the second; the refund to the first follows
 			take(t, other, opOf("second", 1))
 		case 4: // before the charge of the first, tried again
 			take(t, other, opOf("first", 2))
@@ -196,22 +196,22 @@ func TestCollidingTwiceGivesBackOnce(t *testing.T) {
 
 // What is written after the draws that can fail is written once, whatever
 // collides.
-func TestGiftsAndForcesBesideDrawsCountOnce(t *testing.T) {
+func TestRefundsAndForcesBesideDrawsCountOnce(t *testing.T) {
 	t.Parallel()
 	for n := range int64(5) {
 		b, other, p := rival(t)
-		take(t, b, opOf("gift", 4), opOf("force", 1), opOf("advisory", 1))
-		gift, force, advisory := opOf("gift", -2), opOf("force", 7), opOf("advisory", 2)
+		take(t, b, opOf("refund", 4), opOf("force", 1), opOf("advisory", 1))
+		refund, force, advisory := opOf("refund", -2), opOf("force", 7), opOf("advisory", 2)
 		force.Draw.Force, advisory.Advisory = true, true
 		p.onCommand(once(n, func() {
 			forced := opOf("force", 1)
 			forced.Draw.Force = true
-			take(t, other, opOf("gift", 1), opOf("draw", 1), forced, opOf("advisory", 1))
+			take(t, other, opOf("refund", 1), opOf("draw", 1), forced, opOf("advisory", 1))
 		}))
-		take(t, b, gift, opOf("draw", 1), force, advisory)
+		take(t, b, refund, opOf("draw", 1), force, advisory)
 		p.onCommand(nil)
 		rival := min(n, 1) // no write is the 0th
-		wantLeft(t, b, "gift", 5-4+2-rival)
+		wantLeft(t, b, "refund", 5-4+2-rival)
 		wantLeft(t, b, "draw", 5-1-rival)
 		wantLeft(t, b, "force", 0)
 		wantLeft(t, b, "advisory", 5-1-2-rival)
@@ -328,8 +328,8 @@ func (f fickle) Decide(dst, _ []byte, d *traffik.Draw) ([]byte, traffik.Decision
 }
 
 // What was charged before a strategy panics, or before the second phase of a mixed
-// Take fails, is given back, whether the caller is still there or not.
-func TestChargesBeforeAFailureAreGivenBack(t *testing.T) {
+// Take fails, is refunded, whether the caller is still there or not.
+func TestChargesBeforeAFailureAreRefunded(t *testing.T) {
 	t.Parallel()
 	for _, leaves := range []bool{false, true} {
 		b, other, p := rival(t)
@@ -365,7 +365,7 @@ func TestChargesBeforeAFailureAreGivenBack(t *testing.T) {
 		forced := opOf("force", 2)
 		forced.Draw.Force = true
 		p.onCommand(once(2, cancel)) // when the force is written
-		err := b.Take(ctx, []traffik.Op{opOf("firm", 3), forced, opOf("gift", -1)}, make([]traffik.Decision, 3))
+		err := b.Take(ctx, []traffik.Op{opOf("firm", 3), forced, opOf("refund", -1)}, make([]traffik.Decision, 3))
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}

@@ -87,8 +87,8 @@ func TestOldNumberIsCorrected(t *testing.T) {
 	}
 }
 
-// A gift finds its way however often others come in between.
-func TestGiftUnderContention(t *testing.T) {
+// A refund succeeds however often others come in between.
+func TestRefundUnderContention(t *testing.T) {
 	t.Parallel()
 	b, other, p := rival(t)
 	big := func(id string, cost int64) traffik.Op {
@@ -107,7 +107,7 @@ func TestGiftUnderContention(t *testing.T) {
 			take(t, other, big("second", 1000))
 		case i > 2 && i <= 2+tries:
 			rivals.Add(1)
-			take(t, other, big("first", 1)) // before each try of the gift
+			take(t, other, big("first", 1)) // before each try of the refund
 		}
 	})
 	if take(t, b, big("first", 100), big("second", 1))[1].Allowed {

@@ -41,11 +41,11 @@ func TestRoundTrips(t *testing.T) {
 	want("two draws at once", "gets add add")
 	take(t, b, opOf("x", 1), draw)
 	want("two draws of which one is denied", "gets")
-	gift := opOf("x", -1)
-	take(t, b, gift)
-	want("a gift that leaves nothing", "gets cas")
-	take(t, b, gift)
-	want("a gift to nobody", "gets")
+	refund := opOf("x", -1)
+	take(t, b, refund)
+	want("a refund that leaves nothing", "gets cas")
+	take(t, b, refund)
+	want("a refund to an untouched key", "gets")
 	if err := b.Reset(t.Context(), draw.Key); err != nil {
 		t.Error(err)
 	}

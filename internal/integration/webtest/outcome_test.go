@@ -292,7 +292,7 @@ func TestCountOnlyOfAClientThatIsGone(t *testing.T) {
 	}
 }
 
-// A handler that panics gives its charge back, on its way to whoever recovers.
+// The charge of a handler that panics is refunded before the panic goes on.
 func TestCountOnlyOfAPanic(t *testing.T) {
 	t.Parallel()
 	for name, framework := range limited {

@@ -52,7 +52,7 @@ func place(stored, now, p int64) placed {
 // at is the instant under which a draw at now is recorded.
 func (pl placed) at(now, p int64) int64 { return max(now, pl.number*p) }
 
-// givenIn is the number of the window from which a refund gives back.
+// givenIn is the number of the window whose units a refund restores.
 func (pl placed) givenIn(d traffik.Draw, p int64) int64 {
 	if d.TakenAt == 0 || d.TakenAt > d.Now {
 		return pl.number // now is counted there
