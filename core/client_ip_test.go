@@ -218,7 +218,7 @@ func TestClientIPRefusesWrongOptions(t *testing.T) {
 					t.Errorf("%q does not say %q", id.err, part)
 				}
 			}
-			// Used all the same, it believes nobody.
+			// In use it believes nobody.
 			if got, err := id.Identity(&Request{RemoteAddr: "192.0.2.1:80"}); !errors.Is(err, ErrIdentity) || got != "" {
 				t.Errorf("a wrong identifier answers %q, %v", got, err)
 			}
@@ -272,8 +272,8 @@ func TestEmbeddedIPv4HasNoPrefix(t *testing.T) {
 	}
 }
 
-// captureLog puts a buffer in the place of slog.Default, for tests that are not
-// parallel: parallel ones wait until it has put things back.
+// captureLog replaces slog.Default by a buffer, in tests that are not parallel: parallel ones
+// wait until it has restored the logger.
 func captureLog(t *testing.T) *bytes.Buffer {
 	t.Helper()
 	out := new(bytes.Buffer)
@@ -287,8 +287,8 @@ func captureLog(t *testing.T) *bytes.Buffer {
 	return out
 }
 
-// However many throttles look at a request, alone or in a gate, with however many
-// identifiers that trust the same proxies, one warning is all there is.
+// One warning is logged for any number of throttles, alone or in a gate, and of identifiers
+// that trust the same proxies.
 func TestUnconfiguredProxyIsLoggedOnceForAllThrottles(t *testing.T) { //nolint:paralleltest // see captureLog
 	out := captureLog(t)
 	warnedOf.Clear()
@@ -314,7 +314,7 @@ func TestUnconfiguredProxyIsLoggedOnceForAllThrottles(t *testing.T) { //nolint:p
 			}
 		}
 	}
-	// Those that trust other proxies have a cure of their own.
+	// Throttles that trust other proxies need another cure.
 	if got := strings.Count(out.String(), "level=WARN"); got != 2 {
 		t.Errorf("%d warnings, want one for the identifiers that trust none and one for those that trust two:\n%s", got, out)
 	}

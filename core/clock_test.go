@@ -67,9 +67,8 @@ func TestSystemClockReadingsBackwards(t *testing.T) {
 	}
 }
 
-// Who reads the clock and has to wait before asking for the instant does not move the
-// clock of the others, who may have anchored meanwhile, and gets the instant of his
-// reading.
+// A goroutine that waits between reading the clock and asking for the instant gets the instant
+// of its reading, and does not move the clock of others that have anchored meanwhile.
 func TestSystemClockOldReadings(t *testing.T) {
 	t.Parallel()
 	for _, waited := range []int64{1, 300_000, 999_999, 1_000_001, 5_000_000} {

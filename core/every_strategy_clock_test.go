@@ -8,7 +8,7 @@ import (
 )
 
 // After a step back a denied draw repairs the stored time, one that is denied
-// for ever included: else the wait that was told would not be true.
+// for ever included: otherwise the reported wait would not be true.
 func TestEveryStrategyRepairsOnNever(t *testing.T) {
 	t.Parallel()
 	rate := traffik.Per(5, 10*time.Second)
@@ -32,8 +32,8 @@ func TestEveryStrategyRepairsOnNever(t *testing.T) {
 	}
 }
 
-// What was drawn in a window that has rolled over, has leaked or has expired
-// can't be refunded: it would be taken off what was drawn since.
+// Units that have leaked, expired, or were drawn in a window that has rolled can't be
+// refunded: the refund would lower later draws.
 func TestEveryStrategyRefundsNothingThatHasExpired(t *testing.T) {
 	t.Parallel()
 	rate := traffik.Per(5, 10*time.Second)

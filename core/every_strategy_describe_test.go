@@ -10,8 +10,8 @@ import (
 	"github.com/traffik-go/traffik/core/advanced"
 )
 
-// What dashboards see of 20 per minute, of which 5 were taken in the window
-// before and 8 in this one, 20.123457 s into it.
+// Descriptions of 20 per minute, with 5 units taken in the window before and 8 in this one,
+// 20.123457 s into it.
 func TestEveryStrategyDescribesItself(t *testing.T) {
 	t.Parallel()
 	rate := traffik.Per(20, time.Minute)

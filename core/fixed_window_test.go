@@ -21,8 +21,7 @@ func TestFixedWindowTable(t *testing.T) {
 	})
 }
 
-// What was drawn in a window that has rolled over can't be refunded: that
-// would admit twice the limit.
+// Draws of a window that has rolled can't be refunded: that would admit twice the limit.
 func TestRefundIntoARolledWindow(t *testing.T) {
 	t.Parallel()
 	start := testEpoch - testEpoch%10_000_000
@@ -32,7 +31,7 @@ func TestRefundIntoARolledWindow(t *testing.T) {
 	if dec := k.take(Draw{Cost: -3, TakenAt: old.At, Now: start + 10_000_001}); dec.Remaining != 0 {
 		t.Errorf("%+v after giving the old window's draw back, want nothing remaining", dec)
 	}
-	// One that names no instant, or a future one, was drawn now.
+	// A refund that names no instant, or a future one, is of a draw of now.
 	if dec := k.take(Draw{Cost: -1, Now: start + 10_000_002}); dec.Remaining != 1 {
 		t.Errorf("%+v, want 1 remaining", dec)
 	}
@@ -83,8 +82,7 @@ func TestFixedWindowForgetsWithTheLastRefund(t *testing.T) {
 	}
 }
 
-// Changing the period keeps the meaning of what is stored, and a lowered limit
-// keeps what was used.
+// A changed period keeps the meaning of the state, and a lowered limit keeps the count.
 func TestFixedWindowRateChange(t *testing.T) {
 	t.Parallel()
 	start := testEpoch - testEpoch%60_000_000

@@ -235,7 +235,7 @@ func TestSecretsAreAlwaysHashed(t *testing.T) {
 func TestQueryIsReadAsNetURLDoes(t *testing.T) {
 	t.Parallel()
 	for _, query := range queriesInTest {
-		values, _ := url.ParseQuery(query) // net/http goes on with what could be read, too
+		values, _ := url.ParseQuery(query) // net/http, too, uses the pairs that could be read
 		for _, name := range []string{"a", "b", "a b", "", "a;b"} {
 			if got, want := queryValue(query, name), values.Get(name); got != want {
 				t.Errorf("%q, name %q: %q, want %q", query, name, got, want)
@@ -305,8 +305,8 @@ type (
 	standIn struct{ Source } // leads nowhere
 )
 
-// What no route matched is one identity for each method that there is; neither a path
-// nor a method that a client makes up, nor a pattern, makes another.
+// Requests that match no route have one identity for each defined method. Neither a path nor a
+// method that a client makes up, nor a pattern, makes another.
 func TestByRouteWhereNoRouteMatched(t *testing.T) {
 	t.Parallel()
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"}
@@ -378,8 +378,8 @@ func TestFirstOf(t *testing.T) {
 	}
 }
 
-// TestTogetherCannotBeForged: values hold no "+" and no other part's place.
-func TestTogetherCannotBeForged(t *testing.T) {
+// TestCombineCannotBeForged: "+" is escaped in values, and parts keep their order.
+func TestCombineCannotBeForged(t *testing.T) {
 	t.Parallel()
 	pair := func(a, b string) string {
 		return mustIdentity(t, Combine(
@@ -447,8 +447,8 @@ func TestIdentityIsComputedOncePerRequest(t *testing.T) {
 	}
 }
 
-// TestNestedUseSeesWhatLaterMiddlewareKnows: what may change is asked again,
-// what was found for good is not.
+// TestNestedUseSeesWhatLaterMiddlewareKnows: an answer that may change is computed again,
+// others are remembered.
 func TestNestedUseSeesWhatLaterMiddlewareKnows(t *testing.T) {
 	t.Parallel()
 	header := http.Header{}
@@ -488,7 +488,7 @@ func TestNestedUseSeesWhatLaterMiddlewareKnows(t *testing.T) {
 	check(inner, both, "ip:192.0.2.1+value.plan:gold")
 	check(inner, ByRoute(), "route:/users/:id")
 	check(inner, ip, "ip:192.0.2.1")
-	// What was present stays, whatever becomes of it.
+	// An identity that was present stays, even if it is removed.
 	header.Del("X-Key")
 	last := &Request{Header: header}
 	last.Continue(inner)
@@ -498,8 +498,8 @@ func TestNestedUseSeesWhatLaterMiddlewareKnows(t *testing.T) {
 	check(outer, plan, "value.plan:free")
 }
 
-// TestPerUseAnswers: what a function says to be of one use is not known to
-// the next, nor what another function makes of it; the rest is.
+// TestPerUseAnswers: an answer for one use is not remembered for the next, nor is an answer
+// that depends on it. Others are.
 func TestPerUseAnswers(t *testing.T) {
 	t.Parallel()
 	calls := map[string]int{}
@@ -542,7 +542,7 @@ func TestPerUseAnswers(t *testing.T) {
 }
 
 // TestManyUsesOfOneConnectionKeepOneMemo: every message of a long connection
-// is a nested use; what is remembered must not grow with them.
+// is a nested use; the memo must not grow with them.
 func TestManyUsesOfOneConnectionKeepOneMemo(t *testing.T) {
 	t.Parallel()
 	outer := &Request{RemoteAddr: "192.0.2.1:1"}

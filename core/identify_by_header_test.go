@@ -15,7 +15,7 @@ var spellings = map[string][]string{
 	"bare":            {"secret"},
 	"bare, otherwise": {"Secret"},
 	"bare and longer": {"secret=="},
-	// "u:pw"; the bits of the last character that stand for nothing, and the padding.
+	// "u:pw", with the unused bits of the last character and the padding.
 	"basic":               {"Basic dTpwdw==", "basic dTpwdw==", "BASIC  dTpwdw==", "Basic dTpwdx==", "Basic dTpwd/==", "Basic dTpwdw", "Basic dTpwdw="},
 	"another password":    {"Basic dTpwZA==", "basic dTpwZA=="},
 	"user and password":   {"Basic dTpwdzpw"},
@@ -68,7 +68,7 @@ func TestByHeaderSpellingsOfACredential(t *testing.T) {
 	if len(seen) != 1 {
 		t.Errorf("64 spellings of one scheme make %d identities", len(seen))
 	}
-	// Other headers are taken as they are.
+	// Other headers are compared byte by byte.
 	if key := ByHeader("X-API-Key"); mustIdentity(t, key, &Request{Header: http.Header{"X-Api-Key": {"Bearer a"}}}) ==
 		mustIdentity(t, key, &Request{Header: http.Header{"X-Api-Key": {"bearer a"}}}) {
 		t.Error("the case of another header's value is lost")
@@ -82,7 +82,7 @@ func TestByHeaderSpellingsOfACredential(t *testing.T) {
 	}
 }
 
-// What net/http reads as one user and password is one identity.
+// One user and password, as net/http reads them, is one identity.
 func FuzzBasicCredentials(f *testing.F) {
 	f.Add("dTpwdw==", "dTpwdx==")
 	f.Add("dTpwdw==", "dTpwdw")
@@ -112,7 +112,7 @@ func TestIdentityOfChecksItsScheme(t *testing.T) {
 			t.Errorf("IdentityOf(%q): %q, want %q", scheme, got, want)
 		}
 	}
-	// Every identifier there is has a scheme that is accepted.
+	// IdentityOf accepts the scheme of every identifier.
 	type key struct{ n int }
 	for _, id := range []*Identifier{
 		ClientIP(), ByRoute(), Shared(), ByHeader("X-!#$%&'*+-.^_`|~"), ByHeader(strings.Repeat("x", 200)), ByCookie("a|b"), ByQuery("a b"),

@@ -24,8 +24,7 @@ func TestLeakyBucketSteps(t *testing.T) {
 	}
 }
 
-// Each draw holds back until all before it have leaked; the queue is as long as
-// the capacity.
+// Each draw waits until all before it have leaked; the queue is as long as the capacity.
 func TestLeakyBucketWithQueueSteps(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
@@ -41,8 +40,8 @@ func TestLeakyBucketWithQueueSteps(t *testing.T) {
 	})
 }
 
-// Callers that hold back as told start in the order of admission, and in any
-// interval no more than the largest cost and what leaks in it.
+// Callers that wait their Delay start in the order of admission, and in any interval no more
+// than the largest cost and the units that leak in it.
 func TestLeakyBucketWithQueueStarts(t *testing.T) {
 	t.Parallel()
 	type start struct{ at, cost int64 }

@@ -67,8 +67,8 @@ func TestLinearOverflow(t *testing.T) {
 	})
 }
 
-// Whoever is denied after a step back, for ever included, repairs the time, or
-// the reported RetryAfter would be wrong.
+// A draw denied after a step back, for ever included, repairs the time; otherwise the
+// reported RetryAfter would be wrong.
 func TestLinearRepairsAfterStepBack(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
@@ -89,7 +89,7 @@ func TestLinearRepairsAfterStepBack(t *testing.T) {
 	}
 }
 
-// What has leaked since the draw can't be refunded, and no level goes below zero.
+// Units that have leaked since the draw can't be refunded, and no level goes below zero.
 func TestLinearRefunds(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
@@ -122,8 +122,8 @@ func TestLinearRefunds(t *testing.T) {
 	})
 }
 
-// A draw of half the bucket that is refunded once the key was untouched again must not
-// lift what was drawn since.
+// A draw of half the bucket that is refunded after the key was untouched again must not
+// restore later draws.
 func TestLinearRefundAfterTheKeyWasFree(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
@@ -181,7 +181,7 @@ func TestLinearRefundAtTheEndOfTime(t *testing.T) {
 	}
 }
 
-// A place in the queue is given up by the last that waits, and by nobody else.
+// Only the last draw that waits can leave the queue.
 func TestQueueRefunds(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)

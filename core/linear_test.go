@@ -121,7 +121,7 @@ func TestLinearDoesNotOverflow(t *testing.T) {
 	}
 }
 
-// A denial for ever repairs all the same: the wait told to others is true.
+// A denial for ever repairs too: the wait reported to others is true.
 func TestRepairIsNotSkippedOnNever(t *testing.T) {
 	t.Parallel()
 	for _, s := range []Strategy{TokenBucket{Burst: 2}, GCRA{Burst: 2}, FixedWindow{}} {

@@ -98,16 +98,11 @@ func (w *warner) once(kind warning) bool {
 
 // log writes a record of s.
 func (s *settings) log(ctx context.Context, message string, attrs ...slog.Attr) {
-	s.warner.write(ctx, message, s.attrs(attrs...))
-}
-
-// attrs returns the attributes of s and then more.
-func (s *settings) attrs(more ...slog.Attr) []slog.Attr {
-	attrs := append([]slog.Attr{slog.String("throttle", s.uid)}, more...)
+	attrs = append([]slog.Attr{slog.String("throttle", s.uid)}, attrs...)
 	if s.reportOnly {
 		attrs = append(attrs, slog.Bool("report_only", true))
 	}
-	return attrs
+	s.warner.write(ctx, message, attrs)
 }
 
 // warnOfAnonymous logs that r counts for the identity shared by all requests without one.
@@ -137,8 +132,8 @@ func (s *settings) warnOfDecision(ctx context.Context, res *Result, reading stri
 
 // warnOfContention logs that a store gave up on a key.
 func (s *settings) warnOfContention(ctx context.Context, err error) {
-	if errors.Is(err, ErrContention) {
-		s.warner.warn(ctx, warnContention, "traffik: a store gave up on a key that too many change at once; count by a narrower identity, "+
-			"or keep this limit in Redis or in process", s.attrs(slog.Any("error", err))...)
+	if errors.Is(err, ErrContention) && s.warner.due(warnContention) {
+		s.log(ctx, "traffik: a store gave up on a key that too many change at once; count by a narrower identity, "+
+			"or keep this limit in Redis or in process", slog.Any("error", err))
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// records is a handler that keeps what is logged, as one text each.
+// records is a handler that keeps each record as a text.
 type records struct {
 	mu    sync.Mutex
 	texts []string
@@ -35,7 +35,7 @@ func (r *records) Handle(_ context.Context, record slog.Record) error {
 	return nil
 }
 
-// take returns what was logged since the last call.
+// take returns the records since the last call.
 func (r *records) take() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,8 +66,8 @@ func expectLogged(t *testing.T, name string, got []string, words ...string) {
 	}
 }
 
-// What an error policy decides is logged once a minute, for each throttle and each
-// kind, whoever asks and however.
+// A decision of an error policy is logged once a minute for each throttle and each kind, by
+// every way to ask.
 func TestDecisionsOfErrorPoliciesAreLogged(t *testing.T) {
 	t.Parallel()
 	unknown := errors.New("no such user: alice")
@@ -135,7 +135,7 @@ func TestDecisionsOfErrorPoliciesAreLogged(t *testing.T) {
 	}
 }
 
-// Contention is logged on top of what the policy decides, and where it decides nothing.
+// Contention is logged beside the policy's decision, and where there is none.
 func TestContentionIsLogged(t *testing.T) {
 	t.Parallel()
 	for policy, more := range map[ErrorPolicy]int{FailOpen: 1, FailClosed: 1, Propagate: 0} {
@@ -155,7 +155,7 @@ func TestContentionIsLogged(t *testing.T) {
 	}
 }
 
-// An identity that all who lack one share is logged, also where it is composed.
+// The identity shared by all requests without one is logged, a composed one too.
 func TestAnonymousIdentityIsLogged(t *testing.T) {
 	t.Parallel()
 	byKey, byUser := ByHeader("X-API-Key"), ByValue("user")
@@ -200,8 +200,8 @@ func TestAnonymousIdentityIsLogged(t *testing.T) {
 	}
 }
 
-// Public peers look like proxies once nearly all requests carry a forwarding header. What
-// a few clients send by themselves is no sign of that.
+// Public peers look like proxies once nearly all requests carry a forwarding header. The
+// headers of a few clients don't count.
 func TestPublicProxyIsLogged(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -265,8 +265,8 @@ func TestSampleOfRequests(t *testing.T) {
 	}
 }
 
-// A throttle with WithLogger has all of its records there, whatever others have
-// logged, and none elsewhere.
+// A throttle with WithLogger logs all of its records there, even if others have logged them
+// already, and none elsewhere.
 func TestLoggerOfAThrottle(t *testing.T) { //nolint:paralleltest // see captureLog
 	out := captureLog(t)
 	warnedOf.Clear()
@@ -300,7 +300,7 @@ func TestLoggerOfAThrottle(t *testing.T) { //nolint:paralleltest // see captureL
 	}
 }
 
-// Looking for proxies costs a request nothing but a look at a few headers of a few.
+// Looking for proxies costs a look at the headers of a few requests.
 func TestAnonymousRequestsAllocateNothingMore(t *testing.T) {
 	memory, _ := newTestMemory(t)
 	throttle := newTestThrottle(t, "1000000/d", WithBackend(memory), WithIdentifier(ByHeader("X-API-Key")), WithLogger(slog.New(slog.DiscardHandler)))

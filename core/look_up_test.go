@@ -14,7 +14,7 @@ import (
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
-// heedless draws whatever became of the context.
+// heedless is a store that ignores the context.
 type heedless struct{ traffik.Backend }
 
 func (h heedless) Take(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
@@ -23,7 +23,7 @@ func (h heedless) Take(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 
 // A deadline that passes while a function of the application looks something up is for
 // the error policy, whether the function fails with it or not, alone and in a gate, in
-// process and on a store that looks at no context.
+// process and on a store that ignores the context.
 func TestDeadlineWhileALookUpRuns(t *testing.T) {
 	t.Parallel()
 	for name, identify := range map[string]func(*traffik.Request) (string, error){
@@ -117,7 +117,7 @@ func TestErrorFuncOfReportOnly(t *testing.T) {
 	}
 }
 
-// Of a nil Request nothing is known, and a refused delay is a denial all the same.
+// A nil Request is an empty one, and a refused delay is a denial there too.
 func TestRefuseDelayOfNoRequest(t *testing.T) {
 	t.Parallel()
 	if v := (*traffik.Request)(nil).RefuseDelay(traffik.Verdict{}, 0); len(v.Results()) != 0 {

@@ -10,7 +10,7 @@ import (
 )
 
 // misuse calls f, which is a programmer's mistake: it must return an error that wraps
-// ErrUsage, or panic with a text of the module's own, and say what to do.
+// ErrUsage, or panic with a text of the module, and say what to do.
 func misuse(t *testing.T, name string, f func() error) {
 	t.Helper()
 	said := func() (said string) {
@@ -155,7 +155,7 @@ func TestNilContext(t *testing.T) {
 // foreign is a store that is not known to be in process.
 type foreign struct{ *traffik.Memory }
 
-// The zero values that mean something, and a nil Request, of which nothing is known.
+// Zero values that mean something, and a nil Request, which is an empty one.
 func TestZeroValuesThatMeanSomething(t *testing.T) {
 	t.Parallel()
 	var v traffik.Verdict

@@ -11,8 +11,7 @@ import (
 	"github.com/traffik-go/traffik/core/advanced"
 )
 
-// single is a strategy of the application, of one unit whatever the rate, that tells
-// nothing but what every strategy does.
+// single is a custom strategy of one unit at any rate, without optional powers.
 type single struct{ traffik.FixedWindow }
 
 func (single) ID() string { return "single.1" }
@@ -24,7 +23,7 @@ func (s single) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Deci
 	return s.FixedWindow.Decide(dst, state, d)
 }
 
-// closed admits nothing, which is what it is for.
+// closed admits nothing, on purpose.
 type closed struct{ traffik.FixedWindow }
 
 func (closed) ID() string { return "closed.1" }
@@ -33,8 +32,8 @@ func (closed) Decide(dst, _ []byte, d *traffik.Draw) ([]byte, traffik.Decision) 
 	return dst, traffik.Decision{RetryAfter: traffik.Never, At: d.Now}
 }
 
-// New refuses a fixed cost above what the strategy ever admits, names what is accepted, and
-// accepts that.
+// New refuses a fixed cost that the strategy never admits, and accepts the largest cost that
+// its error names.
 func TestCostAboveCapacity(t *testing.T) {
 	t.Parallel()
 	byClass := traffik.WithClass(func(*traffik.Request) string { return "" })
@@ -99,13 +98,13 @@ func TestCostAboveCapacity(t *testing.T) {
 	}
 }
 
-// What New can't know it accepts.
+// New accepts a cost that it can't check.
 func TestCostsThatNewAccepts(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]traffik.Option{
 		"cost function":       {traffik.WithStrategy(traffik.GCRA{}), costs(5)},
 		"no cost":             {traffik.WithStrategy(traffik.GCRA{}), traffik.WithCost(0)},
-		"custom classes":  {traffik.WithStrategy(single{}), traffik.WithCost(5), traffik.WithClass(func(*traffik.Request) string { return "" })},
+		"custom classes":      {traffik.WithStrategy(single{}), traffik.WithCost(5), traffik.WithClass(func(*traffik.Request) string { return "" })},
 		"nothing is admitted": {traffik.WithStrategy(closed{})},
 	} {
 		if _, err := traffik.New("accepted", "100/min", opts...); err != nil {
@@ -121,7 +120,7 @@ func TestCostsThatNewAccepts(t *testing.T) {
 	}
 }
 
-// What passes whoever asks passes without asking who.
+// A request that passes in any case passes without its identity.
 func TestPassesBeforeTheIdentityIsAsked(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

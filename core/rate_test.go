@@ -51,8 +51,7 @@ func TestParseRateGrammar(t *testing.T) {
 
 func durText(d time.Duration) string { return d.String() }
 
-// A unit "M" may be months, which others write so. All other units mean the same in
-// either case.
+// A unit "M" may mean months. All other units mean the same in either case.
 func TestParseRateRefusesM(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"100/M", "100/5M", "100/5 M", "100 per M", "100 PER 5 M", "100/5M30S", "100/1H30M"} {

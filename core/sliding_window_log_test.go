@@ -72,8 +72,8 @@ func TestSlidingWindowLogClockStepsBack(t *testing.T) {
 	})
 }
 
-// A log that is full is rounded up: it stays short, admits no more and gives
-// back later by the grain at most. A refund finds its entry still.
+// A full log is rounded up: it stays short, admits no more, and units come back at most one
+// quantum later. A refund still finds its entry.
 func TestSlidingWindowLogRounding(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)

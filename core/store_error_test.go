@@ -11,7 +11,7 @@ import (
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
-// hung is a store that answers nobody, with the memory behind it.
+// hung is a store that never answers, around a Memory.
 func hung(t *testing.T) (*traffiktest.Faulty, *traffik.Memory) {
 	t.Helper()
 	memory, err := traffik.NewMemory()
@@ -32,7 +32,7 @@ func named(t *testing.T, name string, backend traffik.Backend, opts ...traffik.O
 	return throttle
 }
 
-// draws is every way to draw or look, of a throttle and of a gate.
+// draws are all calls of a throttle and of a gate that draw or look.
 func draws(throttle *traffik.Throttle) map[string]func(context.Context) (traffik.Verdict, traffik.Result, error) {
 	single := func(use func(context.Context) (traffik.Result, error)) func(context.Context) (traffik.Verdict, traffik.Result, error) {
 		return func(ctx context.Context) (traffik.Verdict, traffik.Result, error) {
@@ -118,7 +118,7 @@ func TestDeadlineInFlightIsAStoreFailure(t *testing.T) {
 	}
 }
 
-// A context that had ended before, or whose caller gave up while the store was asked, is no
+// A context that ended before the call, or that its caller cancels during the call, is no
 // failure: the cause is returned, whatever the policy, and nothing is charged.
 func TestCallersEndIsNoFailure(t *testing.T) {
 	t.Parallel()
@@ -192,7 +192,7 @@ func TestCallersEndInProcess(t *testing.T) {
 }
 
 // A deadline that passes while a function of the application looks something up is a
-// failure of that function; a caller who gives up meanwhile is none.
+// failure of that function. A caller that cancels meanwhile is none.
 func TestDeadlineWhileARequestIsRead(t *testing.T) {
 	t.Parallel()
 	slow := traffik.Identify("user", func(r *traffik.Request) (string, error) {
@@ -233,8 +233,8 @@ func TestDeadlineWhileARequestIsRead(t *testing.T) {
 	}
 }
 
-// What a gate had taken from other stores goes back when the deadline passes at one that
-// stops the request, and stays where the request passes.
+// A gate refunds its draws on other stores when the deadline passes at a store whose policy
+// denies, and keeps them where the request passes.
 func TestDeadlineInFlightOfAGate(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -264,7 +264,7 @@ func TestDeadlineInFlightOfAGate(t *testing.T) {
 	}
 }
 
-// The calls that draw nothing have a bound and typed errors, also without any of the caller's.
+// Calls that draw nothing have a bound and typed errors, also if the caller sets no deadline.
 func TestCallsOnAHungStoreAreBounded(t *testing.T) {
 	t.Parallel()
 	const bound = 5 * time.Second
@@ -300,7 +300,7 @@ func TestCallsOnAHungStoreAreBounded(t *testing.T) {
 				t.Errorf("%s: %v after %v, want ErrBackend and a deadline after %v", name, err, took, bound)
 			}
 		}
-		// A caller's own deadline is a failure of the store, too, and giving up is none.
+		// A caller's deadline is a failure of the store too; cancelling is none.
 		for name, call := range map[string]func(context.Context) error{"Reset": throttle.Key("k").Reset, "Describe": describe} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			err := call(ctx)
@@ -330,7 +330,7 @@ func TestCallsOnAHungStoreAreBounded(t *testing.T) {
 	})
 }
 
-// A wrong call is told to whoever made it, and never fails open.
+// A wrong call is an error for its caller, and never fails open.
 func TestWrongUseOfAStoreIsReturned(t *testing.T) {
 	t.Parallel()
 	faulty, _ := hung(t)

@@ -16,7 +16,7 @@ type storedKey struct {
 	state    []byte
 }
 
-// draw decides d and stores what the strategy says.
+// draw decides d and stores the state.
 func (k *storedKey) draw(d Draw) Decision {
 	d.Cost = count.ClampCost(d.Cost)
 	next, dec := k.strategy.Decide(nil, k.state, &d)
@@ -106,9 +106,8 @@ var extremeRates = []Rate{
 	Per(100, 100*365*24*time.Hour),
 }
 
-// Every strategy at rates and with costs at the edge of what numbers hold: on
-// an untouched key exactly what fits is admitted, and what fits is a fixed
-// point of drawing and giving back.
+// Every strategy at rates and with costs at the edge of the numbers: an untouched key admits
+// exactly what fits, and drawing and refunding that leaves the key unchanged.
 func TestExtremeRatesAndCosts(t *testing.T) {
 	t.Parallel()
 	costs := []int64{0, 1, -1, 7, MaxUnits - 1, MaxUnits, MaxUnits + 1, MaxUnits + 2, -MaxUnits, math.MaxInt64, math.MinInt64}

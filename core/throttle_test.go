@@ -47,8 +47,8 @@ func (f *fakeBackend) Peek(ctx context.Context, ops []Op, out []Decision) error 
 
 func (f *fakeBackend) ErrorPolicy(error) ErrorPolicy { return f.policy }
 
-// onEvery runs a test on the in-process backend, which has short ways of its
-// own, and on one behind the interface.
+// onEvery runs a test on the in-process backend, which has short paths, and on one behind the
+// interface.
 func onEvery(t *testing.T, run func(t *testing.T, backend Backend)) {
 	t.Helper()
 	t.Run("memory", func(t *testing.T) {
@@ -200,8 +200,8 @@ func TestThrottleRefund(t *testing.T) {
 	})
 }
 
-// A refund names the window that counted the draw: after it has rolled, there is
-// nothing to give back.
+// A refund names the window that counted the draw. After that window has rolled, nothing is
+// restored.
 func TestThrottleRefundAfterTheWindow(t *testing.T) {
 	t.Parallel()
 	m, clock := newTestMemory(t)
@@ -439,7 +439,7 @@ func wantOutcome(t *testing.T, what string, res Result, err error, want Outcome,
 	}
 }
 
-// The caller's own end is no failure of the store: no policy is asked.
+// A caller that cancels is no failure of the store, so no policy is asked.
 func TestCancelledCaller(t *testing.T) {
 	t.Parallel()
 	onEvery(t, func(t *testing.T, backend Backend) {
@@ -530,7 +530,7 @@ func TestDetach(t *testing.T) {
 	}
 }
 
-// pooled is the context of a framework that uses it again.
+// pooled is the context of a framework that reuses it.
 type pooled struct{ user string }
 
 func (p *pooled) Param(string) string { return p.user }
@@ -542,8 +542,8 @@ type traceless struct{ user string }
 func (s traceless) Param(string) string { return s.user }
 func (s traceless) Value(any) any       { return s.user }
 
-// A look-up that ends with the request's context is no failure: the cause is returned,
-// whatever the policy. Its own deadline is one.
+// A look-up that ends because the request's context was cancelled is no failure: the cause is
+// returned, whatever the policy. A deadline is a failure.
 func TestLookUpEndsWithTheRequest(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("the client is gone")
@@ -575,7 +575,7 @@ func TestLookUpEndsWithTheRequest(t *testing.T) {
 	}
 }
 
-// No request is one of which nothing is known.
+// A nil Request is an empty one.
 func TestNilRequest(t *testing.T) {
 	t.Parallel()
 	m, _ := newTestMemory(t)
@@ -598,7 +598,7 @@ func TestNilRequest(t *testing.T) {
 	}
 }
 
-// What is exempt has nothing to reset, and keeps nobody else from it.
+// An exempt limit has nothing to reset, and the others of the gate are reset.
 func TestResetOfTheExempt(t *testing.T) {
 	t.Parallel()
 	m, _ := newTestMemory(t)
@@ -620,8 +620,8 @@ func TestResetOfTheExempt(t *testing.T) {
 	}
 }
 
-// A detached copy is of who asked then, whomever the framework serves since, and
-// writes to nobody.
+// A detached copy keeps the client of its request, also when the framework reuses the context,
+// and writes no answer.
 func TestDetachFromAFrameworkThatUsesItsContextAgain(t *testing.T) {
 	t.Parallel()
 	source := &pooled{"alice"}
@@ -639,8 +639,8 @@ func TestDetachFromAFrameworkThatUsesItsContextAgain(t *testing.T) {
 	}
 }
 
-// A detached copy is used after its request: an identifier that fails then has failed, as
-// far as the error policy is concerned, and was not called off.
+// A detached copy is used after its request: an identifier that fails then is a failure for
+// the error policy and no cancellation.
 func TestDetachOutlivesItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), pooled{}, "value"))
@@ -799,7 +799,7 @@ func TestSharedBackend(t *testing.T) {
 	}
 }
 
-// Outcomes have names, also those to come.
+// Outcomes have names, future ones included.
 func TestOutcomeString(t *testing.T) {
 	t.Parallel()
 	if got := FailedOpen.String(); got != "failed open" {
@@ -835,7 +835,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// ErrConfig is wrapped by all that New returns, whoever found it wrong.
+// Every error of New wraps ErrConfig.
 func TestEveryErrorOfNewIsErrConfig(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{
@@ -853,7 +853,7 @@ func TestEveryErrorOfNewIsErrConfig(t *testing.T) {
 
 func second(_ *Throttle, err error) error { return err }
 
-// invalid is a strategy of the application's that refuses itself.
+// invalid is a custom strategy whose Validate fails.
 type invalid struct{ FixedWindow }
 
 func (invalid) Validate() error { return errors.New("invalid: it is") }

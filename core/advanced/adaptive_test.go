@@ -61,7 +61,7 @@ func TestAdaptiveFloorIsRaised(t *testing.T) {
 	}
 }
 
-// A refund from an earlier window alters nothing: what was loaded was loaded.
+// A refund from an earlier window alters nothing: a loaded window stays loaded.
 func TestAdaptiveRefundFromAnEarlierWindow(t *testing.T) {
 	t.Parallel()
 	runSteps(t, Adaptive{}, traffik.Per(100, 10*time.Second), []takeStep{

@@ -34,8 +34,7 @@ func TestCostBasedTokenBucketFloor(t *testing.T) {
 	}
 }
 
-// A refund shrinks the newest costs, so that drawing and giving back leaves the
-// speed as it was.
+// A refund shrinks the newest costs, so drawing and refunding leaves the speed unchanged.
 func TestCostBasedTokenBucketRefunds(t *testing.T) {
 	t.Parallel()
 	strategy := CostBasedTokenBucket{Burst: 10}
@@ -64,8 +63,8 @@ func TestCostBasedTokenBucketRefunds(t *testing.T) {
 	}
 }
 
-// What a draw still holds leaks at the slowed rate while nobody else draws. Once others
-// have, only what it holds at every speed it may have had comes back.
+// The units that a draw holds leak at the slowed rate while nobody else draws. Once others
+// have drawn, only units that it holds at every possible speed come back.
 func TestCostBasedTokenBucketLateRefunds(t *testing.T) {
 	t.Parallel()
 	bucket := CostBasedTokenBucket{Burst: 10, Floor: Percent(25)}
@@ -94,8 +93,8 @@ func TestCostBasedTokenBucketLateRefunds(t *testing.T) {
 	})
 }
 
-// A cost above 2^32 is recorded as 2^32 and stands for all of itself: giving it
-// back takes nothing off the costs before it.
+// A cost above 2^32 is recorded as 2^32, and refunding it takes nothing off the costs before
+// it.
 func TestCostBasedTokenBucketRefundOfAHugeCost(t *testing.T) {
 	t.Parallel()
 	k := &storedKey{strategy: CostBasedTokenBucket{Burst: maxUnits}}

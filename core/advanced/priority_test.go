@@ -25,8 +25,8 @@ func TestPrioritySteps(t *testing.T) {
 	})
 }
 
-// However the others flood, above each class stays what its ceiling reserves:
-// 50, 25 and 10 of 100.
+// A flood of lower classes leaves to those above each class what its ceiling reserves: 50, 25
+// and 10 of 100.
 func TestPriorityFloodLeavesTheReserve(t *testing.T) {
 	t.Parallel()
 	rate := traffik.Per(100, time.Minute)
@@ -57,8 +57,8 @@ func TestPriorityFloodLeavesTheReserve(t *testing.T) {
 	}
 }
 
-// And what the classes above have used is not available below: the sum never
-// passes the limit.
+// Units that the classes above have used are not available below: the sum never passes the
+// limit.
 func TestPriorityFloodFromAbove(t *testing.T) {
 	t.Parallel()
 	k := &storedKey{strategy: Priority{}}

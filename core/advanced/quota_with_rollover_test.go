@@ -7,7 +7,7 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Half of what a window left is added to the next, once.
+// Half of the units that a window left is added to the next, once.
 func TestQuotaWithRolloverSteps(t *testing.T) {
 	t.Parallel()
 	runSteps(t, QuotaWithRollover{}, traffik.Per(100, 10*time.Second), []takeStep{

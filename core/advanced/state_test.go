@@ -8,8 +8,7 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// Fields that are in the range of a number and not in their own: the key is
-// untouched.
+// A field that is a valid number but out of its range makes the key untouched.
 func TestDamagedStateIsUntouched(t *testing.T) {
 	t.Parallel()
 	now := int64(epoch)

@@ -20,7 +20,7 @@ func TestTieredSteps(t *testing.T) {
 	})
 }
 
-// A class that is no tier gets the default one, and without any the plain rate;
+// A class that is no tier gets the default one, and without a default the rate unchanged, but
 // never no limit.
 func TestTieredUnknownTierIsTheDefault(t *testing.T) {
 	t.Parallel()
