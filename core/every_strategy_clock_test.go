@@ -49,7 +49,7 @@ func TestEveryStrategyRefundsNothingThatHasExpired(t *testing.T) {
 		op = op.Refund(&first, c.capacity)
 		out := make([]traffik.Decision, 1)
 		if err := k.backend.Take(t.Context(), []traffik.Op{op}, out); err != nil || out[0].Remaining != 0 {
-			t.Errorf("%T: %+v, %v after giving back what has expired, want nothing remaining", c.strategy, out[0], err)
+			t.Errorf("%T: %+v, %v after a refund of what has expired, want nothing remaining", c.strategy, out[0], err)
 		}
 		restored := c.capacity
 		if _, started := c.strategy.(traffik.LeakyBucketWithQueue); started {

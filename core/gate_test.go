@@ -199,7 +199,7 @@ func TestNestedUses(t *testing.T) {
 	if got := inner.Verdict().Results(); len(got) != 2 {
 		t.Errorf("%d results remembered, want 2", len(got))
 	}
-	for _, res := range v.Results() { // the engine's charge is the outer use's to give back
+	for _, res := range v.Results() { // the engine's charge is the outer use's to refund
 		if err := res.settings.owner.Refund(t.Context(), res, res.cost); err != nil {
 			t.Errorf("Refund: %v", err)
 		}
@@ -338,7 +338,7 @@ func TestGateGivesBackOnAPanic(t *testing.T) {
 		_, _ = All(first, second).Key("k").Hit(t.Context())
 	}()
 	if stat, _ := first.Key("k").Stat(t.Context()); stat.Remaining != 5 {
-		t.Errorf("%d remaining, want the charge given back", stat.Remaining)
+		t.Errorf("%d remaining, want the charge refunded", stat.Remaining)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
-// A verdict gives back what it charged, whatever became of its context, on all
+// A verdict refunds what it charged, whatever became of its context, on all
 // backends; what was charged by an outer use stays.
 func TestVerdictRefund(t *testing.T) {
 	t.Parallel()
@@ -115,7 +115,7 @@ func charged(v traffik.Verdict) (n int) {
 	return n
 }
 
-// All that one backend is given back, it is given with one call: by a refund, and
+// All refunds of one backend are one call: by a refund, and
 // by a gate of which a later backend denies.
 func TestRefundAsksEachBackendOnce(t *testing.T) {
 	t.Parallel()
@@ -130,7 +130,7 @@ func TestRefundAsksEachBackendOnce(t *testing.T) {
 		}
 		for _, store := range []*traffiktest.Recorder{first, second} {
 			if takes := store.Takes(); len(takes) != 2 || len(takes[1]) != 2 || takes[1][0].Draw.Cost != -1 {
-				t.Errorf("%s: the store was asked %+v, want one call to give back", name, takes)
+				t.Errorf("%s: the store was asked %+v, want one call that refunds", name, takes)
 			}
 		}
 	}
@@ -144,7 +144,7 @@ func TestRefundAsksEachBackendOnce(t *testing.T) {
 		t.Fatalf("%+v, %v; want a denial", v, err)
 	}
 	if takes := store.Takes(); len(takes) != 2 || len(takes[1]) != 2 {
-		t.Errorf("the store was asked %+v, want one call to give back", takes)
+		t.Errorf("the store was asked %+v, want one call that refunds", takes)
 	}
 }
 
@@ -166,7 +166,7 @@ func TestRefundOfASharedCounter(t *testing.T) {
 		t.Error(err)
 	}
 	if stat, err := limit().Key("shared:").Stat(t.Context()); err != nil || stat.Remaining != 9 {
-		t.Errorf("%+v, %v; want all given back", stat, err)
+		t.Errorf("%+v, %v; want everything refunded", stat, err)
 	}
 }
 
@@ -276,7 +276,7 @@ func TestRefundsUnderWayAreBounded(t *testing.T) { //nolint:paralleltest // see 
 	})
 }
 
-// What is given back is given back to the class that it was drawn for: by Refund,
+// A refund goes to the class that its units were drawn for: by Refund,
 // by Verdict.Refund and by a gate whose later backend denies.
 func TestRefundsKeepTheClass(t *testing.T) {
 	t.Parallel()
@@ -363,7 +363,7 @@ func admit(t *testing.T, limit traffik.Limiter, r *traffik.Request) traffik.Verd
 	return v
 }
 
-// A request remembers what was given back however many uses came after it, so that
+// A request remembers what was refunded however many uses came after it, so that
 // a second try is charged.
 func TestSecondTryAfterRefundIsCharged(t *testing.T) {
 	t.Parallel()
@@ -376,7 +376,7 @@ func TestSecondTryAfterRefundIsCharged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := first.Results()[0].Outcome; got != traffik.Uncharged {
-		t.Errorf("what was given back is %v", got)
+		t.Errorf("what was refunded is %v", got)
 	}
 	admit(t, throttles[1], r)
 	if got := used(throttles[1]); got != 1 {
@@ -384,7 +384,7 @@ func TestSecondTryAfterRefundIsCharged(t *testing.T) {
 	}
 }
 
-// Two holders of one charge give it back once.
+// Two holders of one charge refund it once.
 func TestRefundByTwoHolders(t *testing.T) {
 	t.Parallel()
 	throttles, used := three(t)
@@ -488,7 +488,7 @@ func (h *halting) Take(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 	return h.Memory.Take(ctx, ops, out)
 }
 
-// What failed may have been given back, so it is not given back again, and it
+// A refund that failed may have been made, so it is not made again, and it
 // counts as charged.
 func TestRefundThatFailedInPart(t *testing.T) {
 	t.Parallel()
@@ -519,7 +519,7 @@ func TestRefundThatFailedInPart(t *testing.T) {
 		}
 	}
 	if got := v.Results()[1].Outcome; got != traffik.Admitted {
-		t.Errorf("what was not given back is %v, want Admitted", got)
+		t.Errorf("what was not refunded is %v, want Admitted", got)
 	}
 }
 

@@ -15,7 +15,7 @@
 // strategy, also one's own, is atomic on one key. Several keys of one call are
 // read together; when all of them admit, they are written one after the other,
 // and if one of them was changed by another process in between, what was
-// written is given back and the call begins anew. Until then other processes
+// written is refunded and the call begins anew. Until then other processes
 // see the charge.
 //
 // Each key has one time for all application servers, the latest at which any of them
