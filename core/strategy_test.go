@@ -139,7 +139,7 @@ func TestExtremeRatesAndCosts(t *testing.T) {
 							continue
 						}
 						if back.Remaining != limit || len(k.state) > 0 {
-							t.Errorf("%T at %v: %d given back leave %+v, %x", s, rate, cost, back, k.state)
+							t.Errorf("%T at %v: %d refunded leave %+v, %x", s, rate, cost, back, k.state)
 						}
 					}
 				}

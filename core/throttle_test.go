@@ -173,7 +173,7 @@ func TestThrottleRefund(t *testing.T) {
 		}
 		stat, _ := throttle.Key("k").Stat(t.Context())
 		if stat.Remaining != 8 {
-			t.Errorf("%d remaining after 6 taken and 4 given back, want 8", stat.Remaining)
+			t.Errorf("%d remaining after 6 taken and 4 refunded, want 8", stat.Remaining)
 		}
 		for _, n := range []int64{-1, 7} {
 			if err := throttle.Refund(t.Context(), res, n); !errors.Is(err, ErrUsage) {
