@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,20 +27,17 @@ const maxStateBytes = 1 << 20
 // the package's documentation for what it promises. Methods of a nil or zero Backend, and
 // calls with a nil context, return an error wrapping [traffik.ErrUsage].
 type Backend struct {
-	client goredis.UniversalClient
-	prefix string // what all keys begin with
-	slot   string // the hash tag of all keys, if there is one
-	alone  bool
-	clock  traffik.Clock // nil for that of Redis
-
-	inFlight int // round trips of a queue at once
-	resends  int // of what the client does not send again
+	*servers
+	alone    bool // each Take is a round trip
+	inFlight int  // round trips of a queue at once
+	resends  int  // of what the client does not send again
 	queues   queues
 	// located says that the client of a Cluster knows its servers.
 	located atomic.Bool
 	custom  customScripts
-	locks   keyLocks
 	calls   sync.Pool // of *call
+	// engine decides what only Go can decide.
+	engine *store.Backend
 
 	users users
 	life  context.Context // ends with Close, and with it all timers
@@ -54,7 +52,7 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 	if value := reflect.ValueOf(client); client == nil || value.Kind() == reflect.Pointer && value.IsNil() {
 		return nil, fmt.Errorf("%w: traffikredis.New(nil); give a client of go-redis", traffik.ErrConfig)
 	}
-	b := &Backend{client: client, prefix: "traffik:{"}
+	b := &Backend{servers: &servers{client: client, prefix: "traffik:{"}}
 	for i, option := range options {
 		if option == nil {
 			return nil, fmt.Errorf("%w: traffikredis.New: option %d of %d is nil; leave it out", traffik.ErrConfig, i+1, len(options))
@@ -66,6 +64,7 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 	b.inFlight, b.resends = limitsOf(client, b.alone)
 	b.users.gone = make(chan struct{})
 	b.life, b.end = context.WithCancel(context.Background())
+	b.engine = store.New(states{b.servers}, store.Options{Timeout: roundTripTimeout, Late: errLate, Busy: errLate})
 	return b, nil
 }
 
@@ -95,17 +94,42 @@ func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.De
 		return fmt.Errorf("%w: %d ops in one call; at most %d are accepted", traffik.ErrUsage, len(ops), maxOps)
 	}
 	where, together := b.slotOf(ops)
-	var err error
+	of := func(key traffik.Key) any { return b.slotOfKey(key) }
 	if together {
-		err = b.decideAt(ctx, where, ops, out, peek)
-	} else {
-		err = b.spread(ctx, ops, out, peek, slotApart)
+		err := b.decideAt(ctx, where, ops, out, peek)
+		if len(ops) == 1 || !moving(err) {
+			return err
+		}
+		of = func(key traffik.Key) any { return key }
 	}
-	if len(ops) > 1 && goredis.HasErrorPrefix(err, tryAgain) {
-		err = b.spread(ctx, ops, out, peek, keyApart)
-	}
-	return err
+	return b.decideParts(ctx, ops, out, peek, of)
 }
+
+// decideParts decides ops part by part. It goes on by itself when ctx ends: what was drawn
+// is refunded exactly once, whether or not anybody waits for it.
+func (b *Backend) decideParts(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool, of func(traffik.Key) any) error {
+	copied, decided := slices.Clone(ops), make([]traffik.Decision, len(ops))
+	err := b.engine.Do(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), roundTripTimeout)
+		defer cancel()
+		take := func(ctx context.Context, ops []traffik.Op, out []traffik.Decision, peek bool) error {
+			return b.decideAt(ctx, b.slotOfKey(ops[0].Key), ops, out, peek)
+		}
+		return store.Parts{Of: of, Take: take, Split: moving}.Run(ctx, copied, decided, peek)
+	})
+	if err != nil {
+		return ended(ctx, err)
+	}
+	for i := range ops {
+		ops[i].Draw.Now = copied[i].Draw.Now
+	}
+	copy(out, decided)
+	return nil
+}
+
+// moving reports whether nothing was done because some of the keys were at another server
+// already.
+func moving(err error) bool { return goredis.HasErrorPrefix(err, tryAgain) }
 
 // errUnmade is the answer of a Backend that New did not make.
 var errUnmade = fmt.Errorf("%w: the redis Backend is nil or zero; make it with traffikredis.New", traffik.ErrUsage)
@@ -113,7 +137,7 @@ var errUnmade = fmt.Errorf("%w: the redis Backend is nil or zero; make it with t
 // enter begins a call, which ends with b.users.leave, or returns why nothing can be
 // done.
 func (b *Backend) enter(ctx context.Context) error {
-	if b == nil || b.client == nil {
+	if b == nil || b.servers == nil {
 		return errUnmade
 	}
 	if ctx == nil {
@@ -133,7 +157,11 @@ func (b *Backend) enter(ctx context.Context) error {
 func (b *Backend) decideAt(ctx context.Context, where slot, ops []traffik.Op, out []traffik.Decision, peek bool) error {
 	c := b.newCall(where, ops, peek)
 	if c == nil {
-		return b.decideInGo(ctx, ops, out, peek)
+		decide := b.engine.Take
+		if peek {
+			decide = b.engine.Peek
+		}
+		return ended(ctx, decide(ctx, ops, out))
 	}
 	in := b.queueOf(c.keys[0])
 	err := in.submit(ctx, b, c)
@@ -152,10 +180,7 @@ func (b *Backend) decideAt(ctx context.Context, where slot, ops []traffik.Op, ou
 		}
 	}
 	b.release(c)
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx) // whichever came first
-	}
-	return err
+	return ended(ctx, err)
 }
 
 // MaxStateBytes implements [traffik.StateBounder].
@@ -172,10 +197,12 @@ func (*Backend) MaxStateBytes() int { return maxStateBytes }
 // a call whose context can't end: the client's timeouts and retries bound that
 // one. The client stays open; close it after the backend.
 func (b *Backend) Close() error {
-	if b == nil || b.client == nil {
+	if b == nil || b.servers == nil {
 		return errUnmade
 	}
+	b.closing.Store(true)
 	b.users.close()
+	_ = b.engine.Close() // waits, and has no error
 	b.end()
 	return nil
 }
@@ -214,15 +241,6 @@ func (u *users) close() {
 		u.leave()
 	})
 	<-u.gone
-}
-
-// run runs f on a goroutine. Its caller must be a user.
-func (u *users) run(f func()) {
-	u.n.Add(1)
-	go func() {
-		defer u.leave() // also when f ends its goroutine
-		f()
-	}()
 }
 
 var (

@@ -11,6 +11,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	traffik "github.com/traffik-go/traffik/core"
+	"github.com/traffik-go/traffik/core/store"
 )
 
 // What can go wrong with Redis, all of them kinds of [traffik.ErrBackend]. The
@@ -81,11 +82,23 @@ func typed(err error) error {
 // failed wraps an error as typed does, and lets a Cluster's client look at its
 // servers again: by itself it goes on asking one that is gone until its next
 // regular look, a minute later.
-func (b *Backend) failed(err error) error {
+func (s *servers) failed(err error) error {
 	err = typed(err)
-	if cluster, ok := b.client.(*goredis.ClusterClient); ok && b.users.n.Load() < closing &&
+	if cluster, ok := s.client.(*goredis.ClusterClient); ok && !s.closing.Load() &&
 		(errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrReadOnly)) {
 		cluster.ReloadState(context.Background()) // in the background, one at a time
+	}
+	return err
+}
+
+// ended is what the caller gets of an error that the engine of core/store returned. A hook
+// of the client that ends its goroutine is an error of the client.
+func ended(ctx context.Context, err error) error {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx) // whichever came first
+	case errors.Is(err, store.ErrExited):
+		return errExited
 	}
 	return err
 }

@@ -55,10 +55,10 @@ func appendHash(dst []byte, text string) []byte {
 }
 
 // appendKey appends the Redis key of key.
-func (b *Backend) appendKey(dst []byte, key traffik.Key) []byte {
-	dst = append(dst, b.prefix...)
-	if b.slot != "" {
-		dst = append(dst, b.slot...)
+func (s *servers) appendKey(dst []byte, key traffik.Key) []byte {
+	dst = append(dst, s.prefix...)
+	if s.slot != "" {
+		dst = append(dst, s.slot...)
 		dst = append(dst, '}')
 		dst = appendPart(dst, key.ID)
 	} else {

@@ -25,7 +25,7 @@ func TestKeys(t *testing.T) {
 		{"", long, "a|b", "traffik:{#bePCiGkQNzYZYgQfInPzgQ}!a|b"},
 		{"ten{ant", "user:1", "a|b", "traffik:{ten%7Bant}user:1!a|b"},
 	} {
-		b := &Backend{prefix: "traffik:{"}
+		b := &servers{prefix: "traffik:{"}
 		if tc.slot != "" {
 			b.slot = string(appendPart(nil, tc.slot))
 		}

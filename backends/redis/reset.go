@@ -26,7 +26,7 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	for i := range keys {
 		names[i] = string(b.appendKey(nil, keys[i]))
 	}
-	return b.leaving(ctx, func() error { return b.failed(b.unlink(ctx, b.client, names)) })
+	return ended(ctx, b.engine.Do(ctx, func(ctx context.Context) error { return b.failed(b.unlink(ctx, b.client, names)) }))
 }
 
 // unlink removes keys that may lie in several slots.
@@ -54,19 +54,17 @@ func (b *Backend) ResetNamespace(ctx context.Context) error {
 		return err
 	}
 	defer b.users.leave()
-	return b.leaving(ctx, func() error {
-		switch client := b.client.(type) {
-		case *goredis.ClusterClient:
-			return b.failed(client.ForEachMaster(ctx, func(ctx context.Context, server *goredis.Client) error {
-				return b.sweep(ctx, server, client) // which finds keys that have moved
-			}))
-		case *goredis.Ring:
-			return b.failed(b.sweepRing(ctx, client))
-		case *goredis.Client:
-			return b.failed(b.sweep(ctx, client, client))
-		}
-		return fmt.Errorf("%w: the servers behind a %T are unknown", traffik.ErrUsage, b.client)
-	})
+	switch client := b.client.(type) {
+	case *goredis.ClusterClient:
+		return ended(ctx, b.failed(client.ForEachMaster(ctx, func(ctx context.Context, server *goredis.Client) error {
+			return b.sweep(ctx, server, client) // which finds keys that have moved
+		})))
+	case *goredis.Ring:
+		return ended(ctx, b.sweepRing(ctx, client))
+	case *goredis.Client:
+		return ended(ctx, b.sweep(ctx, client, client))
+	}
+	return fmt.Errorf("%w: the servers behind a %T are unknown", traffik.ErrUsage, b.client)
 }
 
 // sweepRing fails if the Ring has servers that it holds for down, whose keys stay.
@@ -90,17 +88,16 @@ func (b *Backend) sweep(ctx context.Context, server *goredis.Client, client gore
 	}
 	var cursor uint64
 	for {
-		keys, next, err := server.Scan(ctx, cursor, pattern, scanCount).Result()
-		if err != nil {
-			return err
-		}
-		if len(keys) > 0 {
-			if err := b.unlink(ctx, client, keys); err != nil {
-				return err
+		err := b.engine.Do(ctx, func(ctx context.Context) error {
+			keys, next, err := server.Scan(ctx, cursor, pattern, scanCount).Result()
+			if err == nil && len(keys) > 0 {
+				err = b.unlink(ctx, client, keys)
 			}
-		}
-		if cursor = next; cursor == 0 {
-			return nil
+			cursor = next
+			return err
+		})
+		if err != nil || cursor == 0 {
+			return b.failed(err)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func takeSource(scripts string) string {
 
 var (
 	takeScript = newScript(takeSource("local scripts = {}\n"))
-	readScript = newScript(source("states") + "return states()\n")
+	readScript = newScript(source("states") + source("read"))
 	swapScript = newScript(source("states") + source("swap"))
 )
 
@@ -79,13 +79,13 @@ func (s *script) command(ctx context.Context, once, whole bool, keys []string, a
 	return command{Cmd: cmd, once: once}
 }
 
-// run runs s, sending it whole if Redis doesn't know it.
-func (b *Backend) run(ctx context.Context, s *script, once bool, keys []string, args ...any) (any, error) {
-	cmd := s.command(ctx, once, false, keys, args...)
-	if err := b.client.Process(ctx, cmd); goredis.HasErrorPrefix(err, "NOSCRIPT") {
-		cmd = s.command(ctx, once, true, keys, args...)
-		_ = b.client.Process(ctx, cmd)
+// run runs a script, sending it whole if Redis doesn't know it.
+func (s *servers) run(ctx context.Context, of *script, once bool, keys []string, args ...any) (any, error) {
+	cmd := of.command(ctx, once, false, keys, args...)
+	if err := s.client.Process(ctx, cmd); goredis.HasErrorPrefix(err, "NOSCRIPT") {
+		cmd = of.command(ctx, once, true, keys, args...)
+		_ = s.client.Process(ctx, cmd)
 	}
 	answer, err := cmd.Result()
-	return answer, b.failed(err)
+	return answer, s.failed(err)
 }

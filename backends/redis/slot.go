@@ -3,11 +3,21 @@ package traffikredis
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	traffik "github.com/traffik-go/traffik/core"
 )
+
+// servers is what it takes to reach the keys of a Backend.
+type servers struct {
+	client  goredis.UniversalClient
+	prefix  string        // what all keys begin with
+	slot    string        // the hash tag of all keys, if there is one
+	clock   traffik.Clock // nil for that of Redis
+	closing atomic.Bool
+}
 
 // slot is where keys have to lie to be used by one script call: a slot of a
 // Cluster, a hash tag of a Ring, one and the same for everything off Cluster.
@@ -17,34 +27,34 @@ type slot struct {
 }
 
 // single reports whether all keys lie in one slot.
-func (b *Backend) single() bool {
-	_, single := b.client.(*goredis.Client)
+func (s *servers) single() bool {
+	_, single := s.client.(*goredis.Client)
 	return single
 }
 
 // slotOf tells where all of ops lie, and false if they don't lie in one slot.
-func (b *Backend) slotOf(ops []traffik.Op) (where slot, together bool) {
-	if b.single() {
+func (s *servers) slotOf(ops []traffik.Op) (where slot, together bool) {
+	if s.single() {
 		return slot{}, true
 	}
-	where = b.slotOfKey(ops[0].Key)
+	where = s.slotOfKey(ops[0].Key)
 	for i := range ops[1:] {
-		if ops[1+i].Key.ID != ops[0].Key.ID && b.slotOfKey(ops[1+i].Key) != where {
+		if ops[1+i].Key.ID != ops[0].Key.ID && s.slotOfKey(ops[1+i].Key) != where {
 			return where, false
 		}
 	}
 	return where, true
 }
 
-func (b *Backend) slotOfKey(key traffik.Key) slot {
-	if b.single() {
+func (s *servers) slotOfKey(key traffik.Key) slot {
+	if s.single() {
 		return slot{}
 	}
-	tag := b.slot
+	tag := s.slot
 	if tag == "" {
 		tag = string(appendPart(nil, key.ID))
 	}
-	if _, ring := b.client.(*goredis.Ring); ring {
+	if _, ring := s.client.(*goredis.Ring); ring {
 		return slot{tag: tag}
 	}
 	return slot{number: hashSlot(tag)}

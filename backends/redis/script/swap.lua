@@ -1,20 +1,19 @@
--- Writes the next states of KEYS if all are still as they were read, and answers
--- with what is there now if not. ARGV[1] is followed, for each key, by what was
--- read, '=', 'set', 'unlink' or 'expire', the next state and how long to keep it in
--- milliseconds.
+-- Changes KEYS if all states are still as they were read, and answers 1 if it did, else 0. ARGV
+-- holds for each key what was read, the command for it or '', the next state and how long
+-- to keep it, in milliseconds.
 for i = 1, #KEYS do
-  if (stored[i] or '') ~= ARGV[4 * i - 2] then
-    return states()
+  if (stored[i] or '') ~= ARGV[4 * i - 3] then
+    return 0
   end
 end
 for i = 1, #KEYS do
-  local what = ARGV[4 * i - 1]
-  if what == 'set' then
-    redis.call('SET', KEYS[i], ARGV[4 * i], 'PX', ARGV[4 * i + 1])
-  elseif what == 'unlink' then
+  local command, state, keep = ARGV[4 * i - 2], ARGV[4 * i - 1], ARGV[4 * i]
+  if command == 'SET' then
+    redis.call('SET', KEYS[i], state, 'PX', keep)
+  elseif command == 'UNLINK' then
     redis.call('UNLINK', KEYS[i])
-  elseif what == 'expire' then
-    redis.call('PEXPIRE', KEYS[i], ARGV[4 * i + 1])
+  elseif command == 'PEXPIRE' then
+    redis.call('PEXPIRE', KEYS[i], keep)
   end
 end
-return {}
+return 1

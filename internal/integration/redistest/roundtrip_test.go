@@ -253,8 +253,9 @@ func TestContention(t *testing.T) {
 	if !errors.Is(err, traffik.ErrContention) {
 		t.Errorf("Take of a key that never rests: %v, want ErrContention", err)
 	}
-	if n := writes.Load(); n < 16 || n > 16+16 {
-		t.Errorf("%d commands for a Take of 16 attempts, want at most as many for reading", n)
+	// Each attempt reads and writes; scripts are sent again, and a call that waits looks.
+	if n := writes.Load(); n < 48 || n > 48+48+10 {
+		t.Errorf("%d commands for a Take of 48 attempts, want at most as many for reading", n)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
