@@ -66,7 +66,7 @@ func newClient(t *testing.T, on ...*servers.Server) *memcache.Client {
 	return clientOf(t, addrs...)
 }
 
-func clientOf(t *testing.T, addrs ...string) *memcache.Client {
+func clientOf(t testing.TB, addrs ...string) *memcache.Client {
 	t.Helper()
 	client := memcache.New(addrs...)
 	client.MaxIdleConns = 64

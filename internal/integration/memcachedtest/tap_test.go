@@ -25,7 +25,7 @@ type tap struct {
 }
 
 // newTap returns one in front of server, gone with the test.
-func newTap(t *testing.T, server string) *tap {
+func newTap(t testing.TB, server string) *tap {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
