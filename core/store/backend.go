@@ -101,10 +101,15 @@ func (b *Backend) Take(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 		return nil
 	}
 	c := newCall(ctx, ops)
+	var late <-chan time.Time // never
 	if first := b.locks.enter(c); first != nil {
 		b.start(first)
+	} else {
+		timer := time.NewTimer(lookAfter)
+		defer timer.Stop()
+		late = timer.C
 	}
-	if err := b.await(c, ops); err != nil {
+	if err := b.await(c, ops, late); err != nil {
 		return err
 	}
 	c.answer(ops, out, b.spare)
@@ -227,12 +232,10 @@ func (b *Backend) enter(ctx context.Context) (_ context.Context, leave func(), e
 	return ctx, func() { cancel(); b.work.Done() }, nil
 }
 
-// await waits until c has ended or its caller has to leave. A call that waits for long
-// looks whether it would change anything.
-func (b *Backend) await(c *call, ops []traffik.Op) error {
-	timer := time.NewTimer(lookAfter)
-	defer timer.Stop()
-	var looks chan<- struct{} // nil until it is time
+// await waits until c has ended or its caller has to leave. A call that still waits for a
+// key when late fires looks whether it would change anything.
+func (b *Backend) await(c *call, ops []traffik.Op, late <-chan time.Time) error {
+	var looks chan<- struct{} // nil until then
 	for {
 		select {
 		case <-c.done:
@@ -241,7 +244,7 @@ func (b *Backend) await(c *call, ops []traffik.Op) error {
 			if err := b.leave(c); err != nil {
 				return err
 			}
-		case <-timer.C:
+		case <-late:
 			if b.waits(c, false) {
 				looks = b.looks
 			}

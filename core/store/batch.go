@@ -17,31 +17,35 @@ type batch struct {
 	calls   []*call
 	gone    int // calls whose caller has left; guarded by keyLocks.mu
 	entries []*Entry
-	of      map[traffik.Key]*Entry
 	now     traffik.Instant // the time of the last read
 	live    []*call         // those decided last; the callers of others have left
 	end     ending
 }
 
 func newBatch(first *call) *batch {
-	b := &batch{of: make(map[traffik.Key]*Entry, len(first.ops))}
+	b := &batch{}
 	b.ctx, b.cancel = context.WithCancelCause(context.WithoutCancel(first.ctx))
 	return b
 }
 
 func (b *batch) add(c *call) {
 	for i := range c.ops {
-		key := c.ops[i].Key
-		e := b.of[key]
-		if e == nil {
-			e = &Entry{Key: key}
-			b.of[key] = e
-			b.entries = append(b.entries, e)
-		}
-		c.entries[i] = e
+		c.entries[i] = b.entry(c.ops[i].Key)
 	}
 	c.batch = b
 	b.calls = append(b.calls, c)
+}
+
+// entry returns that of key, a new one if b has none.
+func (b *batch) entry(key traffik.Key) *Entry {
+	for _, e := range b.entries {
+		if e.Key == key {
+			return e
+		}
+	}
+	e := &Entry{Key: key}
+	b.entries = append(b.entries, e)
+	return e
 }
 
 func (b *batch) keys() []traffik.Key {

@@ -9,7 +9,7 @@ import (
 )
 
 // maxBatch bounds how many calls are decided together.
-const maxBatch = 512
+const maxBatch = 256
 
 // keyLocks let one batch of calls at a time work on a key. Calls that find a key locked
 // wait in order of arrival, and go on together. The zero value is ready.
