@@ -31,17 +31,16 @@ func (r *Recorder) Begin(ctx context.Context, g *Guard, v traffik.Verdict, w htt
 		return w
 	}
 	r.out.recorder = recorder{ResponseWriter: w, response: response}
-	flushes, hijacks := finds(w)
-	_, pushes := w.(http.Pusher)
-	switch {
+	switch flushes, hijacks := finds(w); {
 	case hijacks:
 		return &r.out
-	case flushes && pushes:
-		return (*http2Writer)(&r.out)
-	case flushes:
-		return &r.out.flushWriter
+	case !flushes:
+		return &r.out.recorder
 	}
-	return &r.out.recorder
+	if _, pushes := w.(http.Pusher); pushes {
+		return (*http2Writer)(&r.out)
+	}
+	return &r.out.flushWriter
 }
 
 // finds reports what http.ResponseController can do with w.
