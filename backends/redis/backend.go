@@ -52,7 +52,8 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 	if value := reflect.ValueOf(client); client == nil || value.Kind() == reflect.Pointer && value.IsNil() {
 		return nil, fmt.Errorf("%w: traffikredis.New(nil); give a client of go-redis", traffik.ErrConfig)
 	}
-	b := &Backend{servers: &servers{client: client, prefix: "traffik:{"}}
+	_, single := client.(*goredis.Client)
+	b := &Backend{servers: &servers{client: client, single: single, prefix: "traffik:{"}}
 	for i, option := range options {
 		if option == nil {
 			return nil, fmt.Errorf("%w: traffikredis.New: option %d of %d is nil; leave it out", traffik.ErrConfig, i+1, len(options))
@@ -143,7 +144,8 @@ func (b *Backend) enter(ctx context.Context) error {
 	if ctx == nil {
 		return fmt.Errorf("%w: the context is nil; give context.Background() where there is no other", traffik.ErrUsage)
 	}
-	if !b.users.enter() {
+	if b.users.n.Add(1) >= closing {
+		b.users.leave()
 		return traffik.ErrClosed
 	}
 	if ctx.Err() != nil {
@@ -179,8 +181,12 @@ func (b *Backend) decideAt(ctx context.Context, where slot, ops []traffik.Op, ou
 			copy(out, c.out)
 		}
 	}
-	b.release(c)
-	return ended(ctx, err)
+	clear(c.ops)
+	b.calls.Put(c)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	return nil
 }
 
 // MaxStateBytes implements [traffik.StateBounder].
@@ -218,15 +224,6 @@ type users struct {
 
 // closing is added to users.n when no more calls may come.
 const closing = 1 << 62
-
-// enter counts a call, which has to leave. It returns false after close.
-func (u *users) enter() bool {
-	if u.n.Add(1) >= closing {
-		u.leave()
-		return false
-	}
-	return true
-}
 
 func (u *users) leave() {
 	if u.n.Add(-1) == closing {

@@ -82,18 +82,6 @@ func (b *Backend) drawSpecOf(op *traffik.Op) (s drawSpec, ok bool) {
 	return s, true
 }
 
-// entriesPerOp is how many entries of a log cost Redis as much time as a draw from
-// a bucket: it parses them all, and a denial walks them once more.
-const entriesPerOp = 16
-
-// work is how long the draw may take, in draws from a bucket.
-func (s *drawSpec) work() int {
-	if s.family != familyLog {
-		return 1
-	}
-	return 1 + int(min(s.limit, int64(s.arguments[0])))/entriesPerOp
-}
-
 // or is units, or the default for 0.
 func or(units, otherwise int64) int64 {
 	if units == 0 {
@@ -115,15 +103,7 @@ func (s *drawSpec) append(dst []byte) []byte {
 		float64(s.family), float64(s.flags), float64(s.limit), float64(s.period), float64(s.units), float64(s.micros),
 		float64(s.cost), float64(s.takenAt), s.arguments[0], s.arguments[1], s.arguments[2], s.arguments[3],
 	} {
-		dst = appendNumber(dst, v)
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
 	}
 	return dst
 }
-
-func appendNumber(dst []byte, v float64) []byte {
-	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
-}
-
-// counts reports whether Go decides from the state that the script found: not for a log,
-// which may be long, nor for a custom script.
-func (s *drawSpec) counts() bool { return s.family < familyLog }

@@ -18,6 +18,7 @@ type call struct {
 	slot    slot
 	peek    bool
 	custom  bool // needs a custom script
+	run     bool // the script can make equal draws of this kind at once
 	refunds bool
 	work    int // how long the script may take for it, in ops
 
@@ -39,6 +40,10 @@ type call struct {
 	buf []byte // to build keys in
 }
 
+// entriesPerOp is how many entries of a log cost Redis as much time as a draw from a
+// bucket: it parses them all, and a denial walks them once more.
+const entriesPerOp = 16
+
 // newCall returns a call with ops, or nil if one of them can't be decided by script.
 func (b *Backend) newCall(where slot, ops []traffik.Op, peek bool) *call {
 	c, pooled := b.calls.Get().(*call)
@@ -52,11 +57,15 @@ func (b *Backend) newCall(where slot, ops []traffik.Op, peek bool) *call {
 	for i := range ops {
 		s, scripted := b.drawSpecOf(&ops[i])
 		if !scripted {
-			b.release(c)
+			b.calls.Put(c)
 			return nil
 		}
 		c.specs = append(c.specs, s)
-		c.work += s.work()
+		c.work++
+		if s.family == familyLog {
+			c.work += int(min(s.limit, int64(s.arguments[0]))) / entriesPerOp
+		}
+		c.run = len(ops) == 1 && !peek && s.family < familyLog && s.cost > 0 && s.flags&flagForce == 0
 		c.custom = c.custom || s.family >= firstCustom
 		c.refunds = c.refunds || s.cost < 0 && !peek
 		c.buf = b.appendKey(c.buf[:0], ops[i].Key)
@@ -67,17 +76,6 @@ func (b *Backend) newCall(where slot, ops []traffik.Op, peek bool) *call {
 		}
 	}
 	return c
-}
-
-// release keeps c for another call. Its caller does so once it has the answer.
-func (b *Backend) release(c *call) {
-	clear(c.ops)
-	b.calls.Put(c)
-}
-
-// canRun reports whether the script can make equal draws of this kind at once.
-func (c *call) canRun() bool {
-	return len(c.specs) == 1 && !c.peek && c.specs[0].counts() && c.specs[0].cost > 0 && c.specs[0].flags&flagForce == 0
 }
 
 // finish tells the caller that all is filled. The call is not touched afterwards.

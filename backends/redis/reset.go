@@ -31,7 +31,7 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 
 // unlink removes keys that may lie in several slots.
 func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, keys []string) error {
-	if b.single() || len(keys) == 1 {
+	if b.single || len(keys) == 1 {
 		return client.Unlink(ctx, keys...).Err()
 	}
 	_, err := client.Pipelined(ctx, func(pipe goredis.Pipeliner) error {

@@ -2,9 +2,11 @@ package traffikredis
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -29,7 +31,17 @@ func (b *Backend) send(ctx context.Context, calls []*call) {
 	var left []*batch // without an answer
 	defer endAll(&left)
 	for _, c := range calls {
-		left = addCall(left, c)
+		// One batch for each slot. A call that needs a custom script gets one to itself, since
+		// an error of a script fails its whole batch; later calls stay behind it.
+		at := len(left) - 1
+		for at >= 0 && left[at].calls[0].slot != c.slot {
+			at--
+		}
+		if at < 0 || c.custom || left[at].custom {
+			at = len(left)
+			left = append(left, newBatch())
+		}
+		left[at].add(c)
 	}
 	if cluster, ok := b.client.(*goredis.ClusterClient); ok && !b.located.Load() {
 		b.locate(ctx, cluster, &left)
@@ -58,25 +70,6 @@ func (b *Backend) send(ctx context.Context, calls []*call) {
 	}
 }
 
-// addCall adds c to the batch of its slot. A call that needs a custom script gets a batch
-// to itself, because an error of a script fails its whole batch; later calls stay behind
-// it.
-func addCall(all []*batch, c *call) []*batch {
-	for i := len(all) - 1; i >= 0 && !c.custom; i-- {
-		if all[i].calls[0].slot != c.slot {
-			continue
-		}
-		if all[i].custom {
-			break
-		}
-		all[i].add(c)
-		return all
-	}
-	added := newBatch()
-	added.add(c)
-	return append(all, added)
-}
-
 // endAll ends the calls of batches that have no answer when a hook of the client
 // panicked or ended its goroutine.
 func endAll(left *[]*batch) {
@@ -86,16 +79,6 @@ func endAll(left *[]*batch) {
 			each.end(errExited, panicked)
 		}
 	}
-}
-
-// end ends all calls of b with err, if it is one. Neither the calls nor b are touched
-// afterwards.
-func (b *batch) end(err error, panicked any) {
-	for _, c := range b.calls {
-		c.panicked = panicked
-		c.finish(err)
-	}
-	b.release()
 }
 
 // locate has the client of a Cluster find its servers, and hands the calls on to the
@@ -118,7 +101,8 @@ func (b *Backend) locate(ctx context.Context, cluster *goredis.ClusterClient, le
 				c.finish(err)
 			}
 		}
-		each.release()
+		each.calls = nil
+		each.end(nil, nil)
 	}
 }
 
@@ -128,9 +112,14 @@ func (b *Backend) process(ctx context.Context, all []*batch) {
 	_, cluster := b.client.(*goredis.ClusterClient)
 	var instant any = "" // the clock of Redis
 	if b.clock != nil {
-		instant = appendNumber(nil, float64(b.clock.Now().Add(0))) // within what an Instant may be
+		now := float64(b.clock.Now().Add(0)) // within what an Instant may be
+		instant = binary.LittleEndian.AppendUint64(nil, math.Float64bits(now))
 	}
 	for _, each := range all {
+		each.draws = each.draws[:0]
+		for i := range each.specs.all {
+			each.draws = each.specs.all[i].append(each.draws)
+		}
 		each.pipelined = len(all) > 1 || cluster && len(each.calls) > 1
 		s, kinds := takeScript, ""
 		switch {
@@ -139,7 +128,7 @@ func (b *Backend) process(ctx context.Context, all []*batch) {
 		case each.told > 0:
 			kinds = "log"
 		}
-		each.sent = s.command(ctx, each.refunds || each.pipelined, each.whole, each.keys, instant, each.draws, each.takes, kinds)
+		each.sent = s.command(ctx, each.refunds || each.pipelined, each.whole, each.keys.all, instant, each.draws, each.takes, kinds)
 	}
 	if len(all) == 1 {
 		_ = b.client.Process(ctx, all[0].sent)
@@ -157,15 +146,15 @@ func (b *Backend) process(ctx context.Context, all []*batch) {
 // know, and, if more attempts are allowed, what a server did not run.
 func (b *Backend) settle(each *batch, more bool) (again []*batch, pause bool) {
 	answer, err := each.sent.Text()
-	lost := connectionLost(err)
-	moving := goredis.HasErrorPrefix(err, tryAgain)
-	switch more = more && (each.pipelined || each.refunds) && (lost || notRun(err)); {
-	case err == nil:
+	if err == nil {
 		if err = each.read(answer); err != nil {
 			err = b.failed(err)
 		}
 		each.end(err, nil)
 		return nil, false
+	}
+	lost := connectionLost(err)
+	switch more = more && (each.pipelined || each.refunds) && (lost || notRun(err)); {
 	case goredis.HasErrorPrefix(err, "NOSCRIPT") && !each.whole:
 		each.whole = true
 		return []*batch{each}, false
@@ -173,7 +162,7 @@ func (b *Backend) settle(each *batch, more bool) (again []*batch, pause bool) {
 	case !more:
 		each.end(b.failed(err), nil)
 		return nil, false
-	case !(moving && len(each.calls) > 1) && !(lost && each.refunds):
+	case !(moving(err) && len(each.calls) > 1) && !(lost && each.refunds):
 		return []*batch{each}, true
 	}
 	// The calls go alone: they spoiled each other; or, while their slot moves to another
@@ -189,7 +178,8 @@ func (b *Backend) settle(each *batch, more bool) (again []*batch, pause bool) {
 		lone.sent = each.sent // the answer, if there is no time for another
 		again = append(again, lone)
 	}
-	each.release()
+	each.calls = nil
+	each.end(nil, nil)
 	return again, more && len(again) > 0
 }
 

@@ -13,6 +13,7 @@ import (
 // servers is what it takes to reach the keys of a Backend.
 type servers struct {
 	client  goredis.UniversalClient
+	single  bool          // no Cluster and no Ring
 	prefix  string        // what all keys begin with
 	slot    string        // the hash tag of all keys, if there is one
 	clock   traffik.Clock // nil for that of Redis
@@ -26,15 +27,9 @@ type slot struct {
 	tag    string
 }
 
-// single reports whether all keys lie in one slot.
-func (s *servers) single() bool {
-	_, single := s.client.(*goredis.Client)
-	return single
-}
-
 // slotOf tells where all of ops lie, and false if they don't lie in one slot.
 func (s *servers) slotOf(ops []traffik.Op) (where slot, together bool) {
-	if s.single() {
+	if s.single {
 		return slot{}, true
 	}
 	where = s.slotOfKey(ops[0].Key)
@@ -47,7 +42,7 @@ func (s *servers) slotOf(ops []traffik.Op) (where slot, together bool) {
 }
 
 func (s *servers) slotOfKey(key traffik.Key) slot {
-	if s.single() {
+	if s.single {
 		return slot{}
 	}
 	tag := s.slot
