@@ -36,7 +36,7 @@ stress: tools ## Run the tests of PKGS (work) RUNS (10) times beside busy loops 
 tools: # Installs what the tests need besides Go, where that is possible
 	@scripts/tools.sh
 
-CHECK_PARTS = format-check tidy-check vet lint race build build-386 consume clean-check
+CHECK_PARTS = format-check tidy-check words vet lint race build build-386 consume clean-check
 check: $(CHECK_PARTS) ## Everything besides test that has to pass before a change lands
 
 check-parts: # Prints the targets of check, for CI
