@@ -58,21 +58,26 @@ func TestGoBlocks(t *testing.T) {
 	}
 }
 
-// The strategy of one's own in the docs is, to the letter, the one that core runs
-// as an example and checks against the promises.
-func TestCustomStrategyIsTheTestedOne(t *testing.T) {
+// The strategy and the store of one's own in the docs are, to the letter, those that core
+// runs as examples and checks against the promises.
+func TestCustomCodeIsTheTestedOne(t *testing.T) {
 	t.Parallel()
-	read := func(path ...string) string {
-		text, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))
+	read := func(path string) string {
+		text, err := os.ReadFile(filepath.Join(root, path))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(text)
 	}
-	_, tested, _ := strings.Cut(read("core", "example_custom_strategy_test.go"), "// Cooldown admits")
-	tested, _, found := strings.Cut(tested, "// A strategy of one's own")
-	if !found || !strings.Contains(read("docs", "strategies.md"), strings.TrimSpace(tested)) {
-		t.Error("docs/strategies.md has another Cooldown than core/example_custom_strategy_test.go")
+	for _, c := range []struct{ doc, code, from, to string }{
+		{"docs/strategies.md", "core/example_custom_strategy_test.go", "// Cooldown admits", "// A strategy of one's own"},
+		{"docs/backends.md", "core/store/example_test.go", "// kv stands for", "// Any store with a compare-and-swap"},
+	} {
+		_, tested, _ := strings.Cut(read(c.code), c.from)
+		tested, _, found := strings.Cut(tested, c.to)
+		if !found || !strings.Contains(read(c.doc), strings.TrimSpace(tested)) {
+			t.Errorf("%s has other code than %s", c.doc, c.code)
+		}
 	}
 }
 
