@@ -18,12 +18,12 @@ func lines(h http.Header) string {
 	return b.String()
 }
 
-// What an upstream's headers are added to ours leaves one value of each.
+// One value of each header is left when an upstream's are added to ours.
 func TestReconcileHeaders(t *testing.T) {
 	t.Parallel()
 	custom := CustomHeaders(func(h http.Header, _ Verdict) {
 		h.Add("X-Ours", "one")
-		h.Add("X-Ours", "two") // several by right
+		h.Add("X-Ours", "two") // several are right
 		h.Set("X-Single", "1")
 	}, "x-ours", "X-Single")
 	const x = "X-Ratelimit-Limit: %\nX-Ratelimit-Remaining: %\nX-Ratelimit-Reset: %\n"

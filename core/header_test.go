@@ -91,7 +91,7 @@ func TestRetryAfterIsAtLeastOneAndAbsentForNever(t *testing.T) {
 	if res.status != 429 {
 		t.Errorf("status %d, want 429", res.status)
 	}
-	// A limit that waiting helps, beside one that it doesn't: no time helps.
+	// Waiting helps at one limit and not at the other, so no wait helps.
 	wantHeader(t, answer(t, All(soon, never), 1, "GET").header, "Retry-After", "")
 }
 
@@ -164,7 +164,7 @@ func TestHeaderSets(t *testing.T) {
 	custom := CustomHeaders(func(h http.Header, v Verdict) { h.Set("Left", v.Tightest().Outcome.String()) }, "Left")
 	wantHeader(t, answer(t, with("custom", custom), 1, "GET").header, "Left", "admitted")
 
-	// Two forms side by side, each for its own throttles; a form is written once.
+	// Two forms side by side, each for its throttles; each form is written once.
 	h = answer(t, All(with("a", custom), with("b", XRateLimitHeaders), with("c", DraftHeaders10)), 1, "GET").header
 	wantHeader(t, h, "Left", "admitted")
 	wantHeader(t, h, "X-RateLimit-Limit", "1")
@@ -173,8 +173,7 @@ func TestHeaderSets(t *testing.T) {
 	}
 }
 
-// Throttles of one form, some of which show on denials only: each counts where
-// it shows.
+// Throttles of one form, of which some show in denials only.
 func TestHeadersShownWhenDeniedBesideOthers(t *testing.T) {
 	t.Parallel()
 	m, _ := newTestMemory(t)
@@ -201,7 +200,7 @@ func TestHeadersLeaveReportsOut(t *testing.T) {
 	wantHeader(t, answer(t, report, 1, "GET").header, "X-RateLimit-Limit", "1")
 }
 
-// What was said of another body does not go with the denied answer.
+// Headers that describe another body are not sent with a denial.
 func TestDeniedAnswerIsPlain(t *testing.T) {
 	t.Parallel()
 	rec := httptest.NewRecorder()
@@ -213,8 +212,8 @@ func TestDeniedAnswerIsPlain(t *testing.T) {
 	wantHeader(t, rec.Header(), "Content-Length", strconv.Itoa(rec.Body.Len()))
 }
 
-// A middleware that has announced to compress what is written does so with the
-// denied answer too, and makes it another length.
+// A middleware that compresses what is written compresses a denial too, which changes its
+// length.
 func TestDeniedAnswerIsCompressed(t *testing.T) {
 	t.Parallel()
 	rec := httptest.NewRecorder()
@@ -342,7 +341,7 @@ func TestNamedHeadersMadeTwice(t *testing.T) {
 	wantHeader(t, h, "Other-Limit", "7")
 }
 
-// What is exempt has no header at all, none that exposes them either.
+// An exempt request has no header at all, also none that exposes others.
 func TestExemptedExposesNothing(t *testing.T) {
 	t.Parallel()
 	exempt := Identify("user", func(*Request) (string, error) { return "", Exempted })
@@ -354,7 +353,7 @@ func TestExemptedExposesNothing(t *testing.T) {
 	}
 }
 
-// Without headers of ours Retry-After can still be exposed.
+// Retry-After can be exposed without other headers.
 func TestNoHeadersExposed(t *testing.T) {
 	t.Parallel()
 	m, _ := newTestMemory(t)

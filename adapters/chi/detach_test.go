@@ -12,8 +12,7 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// What a handler keeps of its request is of who sent it, also when chi serves others
-// by the same context.
+// A detached request stays that of its sender, also when chi reuses the context for others.
 func TestDetach(t *testing.T) {
 	t.Parallel()
 	for name, detach := range map[string]func(*http.Request) *traffik.Request{
@@ -54,7 +53,7 @@ func TestDetach(t *testing.T) {
 	}
 }
 
-// A parameter of http.ServeMux counts where one is mounted in chi.
+// Path parameters of an http.ServeMux that is mounted in chi are known.
 func TestParamOfAMountedMux(t *testing.T) {
 	t.Parallel()
 	var got string

@@ -16,7 +16,7 @@ import (
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
-// seen is an identifier that keeps what another one found.
+// seen is an identifier that notes what another one found.
 func seen(id *traffik.Identifier, into *string) *traffik.Identifier {
 	return traffik.Identify("seen", func(r *traffik.Request) (string, error) {
 		name, err := id.Identity(r)
@@ -39,8 +39,8 @@ func newLimit(t *testing.T, opts ...traffik.Option) *traffik.Throttle {
 	return limit
 }
 
-// The route is known at every level of use: a middleware of the root runs
-// before chi has routed and looks it up.
+// The route is known at every level of use: at the root, which runs before chi has routed, it
+// is looked up.
 func TestRoute(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"root", "mounted", "route"} {
@@ -70,8 +70,8 @@ func TestRoute(t *testing.T) {
 	}
 }
 
-// What earlier middleware wants routed instead is looked up, too, at every level of
-// use: no spelling of a path leaves the bucket of its route.
+// The path or method that earlier middleware wants routed is looked up at every level of use:
+// no spelling of a path leaves the bucket of its route.
 func TestRouteOfAnotherPathOrMethod(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -208,7 +208,7 @@ func TestPropagatedError(t *testing.T) {
 	}
 }
 
-// Below a mount the route is known too where earlier middleware rewrote the path.
+// In a mount, the route is known also if earlier middleware rewrote the path.
 func TestRouteOfARewrittenPath(t *testing.T) {
 	t.Parallel()
 	var got string

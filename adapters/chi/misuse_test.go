@@ -9,8 +9,7 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// A programmer's mistake is a panic that says what to do, when the middleware is made if it
-// is known then.
+// A programmer's mistake is a panic that says what to do, as early as the mistake is known.
 func TestNilAndZeroValues(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]func(){

@@ -12,8 +12,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// levels are the places of a limit: of the root, of each mount from the outside and
-// from the inside, of each route.
+// levels are where a limit is used: at the root, around each mount, in each mount, at each
+// route.
 var levels = []string{"root", "around mounts", "in mounts", "route"}
 
 // places makes routers with a limit at one level.
@@ -34,7 +34,7 @@ func (p places) get(r chi.Router, pattern string) {
 	p.handle(r, http.MethodGet, pattern)
 }
 
-// handle sends chi's own pattern.
+// handle serves chi's own pattern in a header.
 func (p places) handle(r chi.Router, method, pattern string) {
 	p.at("route", r).MethodFunc(method, pattern, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Pattern", chi.RouteContext(r.Context()).RoutePattern())
@@ -75,7 +75,7 @@ func (p places) router(first ...func(http.Handler) http.Handler) chi.Router {
 	return root
 }
 
-// spellings is middleware that has another path or method routed.
+// spellings are middleware that has another path or method routed.
 var spellings = map[string]func(http.Handler) http.Handler{
 	"as it is": func(next http.Handler) http.Handler { return next },
 	"clean":    middleware.CleanPath,
@@ -83,8 +83,7 @@ var spellings = map[string]func(http.Handler) http.Handler{
 	"get head": middleware.GetHead,
 }
 
-// The route is chi's own pattern wherever the limit is, and none where no route serves
-// the request.
+// The route is chi's own pattern at every level, and none if no route serves the request.
 func TestRouteIsThatOfChi(t *testing.T) {
 	t.Parallel()
 	paths := []string{
@@ -124,7 +123,7 @@ func TestRouteIsThatOfChi(t *testing.T) {
 	}
 }
 
-// ownPath are the own paths of mounts.
+// ownPath holds the patterns of mounts.
 var ownPath = map[string]bool{"/api": true, "/wild": true, "/api/wild": true, "/{tenant}": true}
 
 func newPlaces(t *testing.T, level string, got *string) places {
@@ -191,8 +190,7 @@ func newMount(t *testing.T) (send func(method, path string) int) {
 	}
 }
 
-// Before GetHead a HEAD without a route is charged as the GET that is going to serve
-// it.
+// A HEAD before GetHead is charged as the GET that is going to serve it.
 func TestHeadBeforeGetHead(t *testing.T) {
 	t.Parallel()
 	var got string

@@ -12,8 +12,7 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// What a handler keeps of its request is of who sent it, also when echo serves others
-// by the same context. Keys that nobody named are refused and not taken from others.
+// A detached request stays that of its sender, also when echo reuses the context for others. Keys that nobody named are refused and not taken from others.
 func TestDetach(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

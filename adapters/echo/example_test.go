@@ -30,7 +30,7 @@ func ExampleNew() {
 	// 429 0
 }
 
-// The application answers denied requests in echo's own terms.
+// The application answers denied requests with echo's types.
 func ExampleOnDenied() {
 	search := traffik.MustNew("example:echo:search", "1/d")
 	e := echo.New()

@@ -104,7 +104,7 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// A handler that adds to our headers and writes nothing leaves one value of each, too.
+// Each header has one value, also if a handler adds to it and writes nothing.
 func TestOneValueWithoutAResponse(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string][]traffikecho.Option{"plain": nil, "count only": {traffikecho.CountOnly(func(int) bool { return true })}} {

@@ -15,7 +15,7 @@ import (
 	traffikecho "github.com/traffik-go/traffik/adapters/echo"
 )
 
-// What an echo handler does counts as what the client of a server gets.
+// The status that the client gets counts, whatever an echo handler does.
 func TestCountOnly(t *testing.T) {
 	t.Parallel()
 	late := func(c echo.Context) error { <-c.Request().Context().Done(); return c.Request().Context().Err() }
@@ -77,8 +77,8 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("failing") }
 
-// An answer of the handler's counts also if the client is not there to get it: who
-// hangs up in time has no free try.
+// The answer of a handler counts also if the client is gone, so hanging up early gives no free
+// try.
 func TestCountOnlyOfAClientThatIsGone(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -109,7 +109,7 @@ func TestCountOnlyOfAClientThatIsGone(t *testing.T) {
 	}
 }
 
-// visit is the status that a client of server gets.
+// visit returns the status that a client gets.
 func visit(t *testing.T, server *httptest.Server) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)

@@ -12,8 +12,7 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// What a handler keeps of its request is of who sent it, also when gin serves others
-// by the same context.
+// A detached request stays that of its sender, also when gin reuses the context for others.
 func TestDetach(t *testing.T) {
 	t.Parallel()
 	for name, detach := range map[string]func(*gin.Context) *traffik.Request{

@@ -30,7 +30,7 @@ func ExampleNew() {
 	// 429 0
 }
 
-// The application answers denied requests in gin's own terms.
+// The application answers denied requests with gin's types.
 func ExampleOnDenied() {
 	search := traffik.MustNew("example:gin:search", "1/d")
 	router := gin.New()

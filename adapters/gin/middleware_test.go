@@ -51,7 +51,7 @@ func TestDenialAborts(t *testing.T) {
 	}
 }
 
-// An error under Propagate is among gin's own, and may be answered natively.
+// An error under Propagate is added to gin's, and the application may answer it.
 func TestPropagatedError(t *testing.T) {
 	t.Parallel()
 	down := errors.New("down")

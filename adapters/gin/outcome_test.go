@@ -11,8 +11,7 @@ import (
 	traffikgin "github.com/traffik-go/traffik/adapters/gin"
 )
 
-// What gin does after an informational status counts as what the client of a server
-// gets.
+// After an informational status, the status that the client gets counts.
 func TestCountOnlyAfterEarlyHints(t *testing.T) {
 	t.Parallel()
 	hint := func(c *gin.Context) {
@@ -47,7 +46,7 @@ func TestCountOnlyAfterEarlyHints(t *testing.T) {
 	}
 }
 
-// visit is the status that a client of server gets.
+// visit returns the status that a client gets.
 func visit(t *testing.T, server *httptest.Server) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)

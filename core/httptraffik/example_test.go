@@ -25,7 +25,7 @@ func ExampleNew() {
 	// 429 0
 }
 
-// Failed logins alone are counted.
+// Only failed logins count.
 func ExampleCountOnly() {
 	attempts := traffik.MustNew("example:http:login", "2/d")
 	failed := func(status int) bool { return status == http.StatusUnauthorized }

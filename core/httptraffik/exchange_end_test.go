@@ -9,8 +9,8 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// What routers and handlers note in a request is known to outer middleware
-// afterwards, also after a panic; the context of the limits is not.
+// Outer middleware sees what routers and handlers noted in the request, also after a panic,
+// but not the context of the limits.
 func TestOuterMiddlewareSeesTheRoute(t *testing.T) {
 	t.Parallel()
 	limit := newLimit(t, "1000/s")

@@ -28,8 +28,8 @@ func (s slow) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Decisi
 	return next, dec
 }
 
-// However many levels a request passes, it is held once, and not by a throttle
-// that only reports.
+// A request that passes several levels is held once, and never by a throttle that only
+// reports.
 func TestHeldOnce(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -61,8 +61,8 @@ func TestHeldOnce(t *testing.T) {
 	}
 }
 
-// An admitted request is held for as long as its strategy asks, up to the
-// bound, and no longer than its context lives.
+// An admitted request is held for as long as its strategy asks, up to the bound and the end of
+// its context.
 func TestHold(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -127,7 +127,7 @@ func TestHoldEndsWithTheRequest(t *testing.T) {
 	})
 }
 
-// Without any middleware there is nothing to find.
+// Without a middleware there is nothing to find.
 func TestNothingAttached(t *testing.T) {
 	t.Parallel()
 	if httptraffik.RequestFrom(t.Context()) != nil || len(httptraffik.VerdictFrom(t.Context()).Results()) != 0 {
@@ -135,13 +135,13 @@ func TestNothingAttached(t *testing.T) {
 	}
 }
 
-// What brings a body is charged, even if it claims to be a preflight: a handler that
-// takes any method would act on it.
+// A request with a body is charged, even if it claims to be a preflight: a handler that takes
+// any method would act on it.
 func TestPreflightWithABodyIsCharged(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		body   io.Reader
-		length int64 // that the server found, -1 if it is not known
+		length int64 // as the server found it, -1 if unknown
 		want   int64
 	}{
 		"none":           {nil, 0, 0},

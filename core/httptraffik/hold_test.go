@@ -40,7 +40,7 @@ func newQueue(t *testing.T, uid string, opts ...traffik.Option) *traffik.Throttl
 	return queue
 }
 
-// remaining is what a queue has left.
+// remaining returns how many units a queue has left.
 func remaining(t *testing.T, queue *traffik.Throttle) int64 {
 	t.Helper()
 	stat, err := queue.Key("shared:").Stat(t.Context())
@@ -169,8 +169,8 @@ func TestHoldsAddUp(t *testing.T) {
 	})
 }
 
-// A queue that is longer than requests can be held serves at its rate under overload: who
-// is refused takes no place from those that can wait.
+// A queue that is longer than requests can be held serves at its rate under overload: a
+// refused request takes no turn from one that can wait.
 func TestOverloadOfALongQueue(t *testing.T) {
 	t.Parallel()
 	const seconds = 5
@@ -227,7 +227,7 @@ func TestOverloadOfALongQueue(t *testing.T) {
 					})
 				}
 				clients.Wait()
-				// The last of them are held when the time is over.
+				// The last ones are still held when the time is over.
 				if got := served.Load(); got < c.rate*seconds || got > c.rate*(seconds+1) {
 					t.Errorf("%d requests were served in %d s and what was held then, want %d a second", got, seconds, c.rate)
 				}
@@ -448,7 +448,7 @@ func (broken) Close() error { return nil }
 // longer is a body with more in it than the header says, such as one that unpacks.
 func longer() io.ReadCloser { return io.NopCloser(bytes.NewReader([]byte("hello world"))) }
 
-// What a body does is the handler's to see.
+// The handler sees what a body does.
 func TestHeldBodyOfOtherMiddleware(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -12,8 +12,8 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// A programmer's mistake is an error wrapping ErrUsage where there is an error to return,
-// and else a panic that says what to do, when the middleware is made if it is known then.
+// A programmer's mistake is an error that wraps ErrUsage where there is an error to return, and
+// otherwise a panic that says what to do, as early as the mistake is known.
 func TestNilAndZeroValues(t *testing.T) {
 	t.Parallel()
 	limit := newLimit(t, "5/d")

@@ -34,8 +34,8 @@ func serve(handler http.Handler) *httptest.ResponseRecorder {
 	return rec
 }
 
-// However deep one limit stands in a chain, a request is charged once, also
-// where middleware copies it and rewrites its URL or its address.
+// A limit charges a request once, however often it is used in a chain, also if middleware
+// copies the request and rewrites its URL or its address.
 func TestNestedUseIsChargedOnce(t *testing.T) {
 	t.Parallel()
 	limit := httptraffik.New(newLimit(t, "5/d"))
@@ -45,7 +45,7 @@ func TestNestedUseIsChargedOnce(t *testing.T) {
 	}
 }
 
-// rewritten is what middlewares for proxies and for trailing slashes do.
+// rewritten does what middleware for proxies and for trailing slashes does.
 func rewritten(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.RemoteAddr, r.RequestURI = "203.0.113.7", "/api/batch/"
@@ -95,8 +95,8 @@ func TestVerdictInsideAHandler(t *testing.T) {
 	})))
 }
 
-// A request that goes on carries no Retry-After, whichever of two nested limits
-// would have denied it; [httptraffik.Deny] sets it.
+// A request that goes on has no Retry-After, whichever of two nested limits would have denied
+// it; [httptraffik.Deny] writes it.
 func TestNestedPassOnTellsNoWait(t *testing.T) {
 	t.Parallel()
 	scarce := httptraffik.New(newLimit(t, "1/d"), httptraffik.PassOn())

@@ -20,7 +20,7 @@ import (
 	"github.com/traffik-go/traffik/core/traffiktest"
 )
 
-// used is how many units of the shared identity are charged.
+// used returns how many units of the shared identity are charged.
 func used(t *testing.T, limit *traffik.Throttle) int64 {
 	t.Helper()
 	stat, err := limit.Key("shared:").Stat(t.Context())
@@ -30,7 +30,7 @@ func used(t *testing.T, limit *traffik.Throttle) int64 {
 	return stat.Limit - stat.Remaining
 }
 
-// What a response counts as, however the handler made it and however it ended.
+// Each way in which a handler can write and end counts as a status.
 func TestCountOnly(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -102,8 +102,8 @@ func TestCountOnlyLetsPanicsThrough(t *testing.T) {
 	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 }
 
-// A store that hangs holds a response up for a moment only, and gets the refund
-// once it answers again.
+// A store that hangs delays a response only briefly, and gets the refund once it answers
+// again.
 func TestCountOnlyIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -315,7 +315,7 @@ func TestAbilities(t *testing.T) {
 	}
 }
 
-// A connection that is taken over counts as 101.
+// A hijacked connection counts as 101.
 func TestCountOnlyOfAHijackedConnection(t *testing.T) {
 	t.Parallel()
 	seen := 0
@@ -331,13 +331,13 @@ func TestCountOnlyOfAHijackedConnection(t *testing.T) {
 	}
 }
 
-// unwrapping leads to a writer beneath and can do nothing by itself.
+// unwrapping can only unwrap.
 type unwrapping struct{ bare }
 
 func (u unwrapping) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 
-// What http.ResponseController finds beneath a writer that does nothing but lead
-// there counts as well, and what it does not find counts for nothing.
+// What http.ResponseController does with a writer beneath one that only unwraps counts as
+// well. What it can not do counts for nothing.
 func TestCountOnlyThroughUnwrap(t *testing.T) {
 	t.Parallel()
 	able := both{ResponseWriter: httptest.NewRecorder()}
@@ -378,8 +378,7 @@ func TestCountOnlyThroughUnwrap(t *testing.T) {
 	}
 }
 
-// A response that goes on for long, as a stream of events or a connection that was
-// taken over, keeps no charge that it is not to count for.
+// A stream of events or a hijacked connection that does not count is refunded when it begins.
 func TestCountOnlyOfALongResponse(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -479,7 +478,7 @@ func TestDenyAnswersAsTheMiddleware(t *testing.T) {
 	}
 }
 
-// The handler decides on what is over the limit, and may leave the answer to us.
+// The handler decides about requests over the limit, and may leave the answer to us.
 func TestPassOn(t *testing.T) {
 	t.Parallel()
 	limit := newLimit(t, "1/d")
@@ -523,7 +522,7 @@ func afterTheBound() {
 	time.Sleep(6 * time.Second) //nolint:forbidigo // the bubble's clock
 }
 
-// A deadline further out is not the client's end: it gets an answer.
+// After a deadline further out the client still gets an answer.
 func TestCountOnlyAfterADeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

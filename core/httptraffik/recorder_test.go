@@ -30,8 +30,8 @@ func (f *failing) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// What is copied from a source counts as what the client of a server gets: a source
-// without a byte leaves the status open.
+// A response that is copied from a source counts as what the client gets. A source without a
+// byte leaves the status open.
 func TestCountOnlyOfCopies(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -77,7 +77,7 @@ func TestCountOnlyOfCopies(t *testing.T) {
 	}
 }
 
-// A copy that is longer than what is sniffed arrives whole, once.
+// A copy arrives whole and once, also if it is longer than what is sniffed.
 func TestCopyUnderCountOnly(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 1, 511, 512, 513, 100_000} {
@@ -108,8 +108,8 @@ type flushing struct{ http.ResponseWriter }
 
 func (w flushing) FlushError() error { return http.NewResponseController(w.ResponseWriter).Flush() }
 
-// A status counts if it is sent: not after the head has left by whatever flush, and not
-// if the server refuses it.
+// A status counts only if it is sent: not after a flush of any kind, and not if the server
+// refuses it.
 func TestCountOnlyOfWhatIsSent(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{
@@ -149,8 +149,7 @@ func TestCountOnlyOfWhatIsSent(t *testing.T) {
 	}
 }
 
-// The head of a copied response leaves as early as without the middleware, and as a
-// stream.
+// The head of a copied response leaves as early as without the middleware, without a length.
 func TestCopyStartsAtOnceUnderCountOnly(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]httptraffik.Option{

@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// behaviours are those that every framework is put to.
+// behaviours returns what every framework is tested for.
 func behaviours() []behaviour {
 	return slices.Concat(messages, requests, failures, streams, connections, webSockets, stacks, unrouted, commands)
 }
 
-// messages are what a response is made of.
+// messages are about the parts of a response.
 var messages = []behaviour{
 	{name: "writer", brokenBy: []fault{opaque}, visit: get, serve: serveWriter},
 	{name: "status and headers", brokenBy: []fault{hasty}, visit: get, serve: func(_ *site, w http.ResponseWriter, _ *http.Request) {
@@ -65,7 +65,7 @@ var messages = []behaviour{
 		s.visit(http.MethodGet, nil)
 		s.visit(http.MethodGet, nil, "Range: bytes=600-8999")
 	}},
-	// Gin's writer keeps an informational status to itself.
+	// Gin's writer doesn't send informational statuses.
 	{name: "early hints", brokenBy: []fault{hasty}, blind: []string{"gin"}, visit: get, serve: func(_ *site, w http.ResponseWriter, _ *http.Request) {
 		serveHints(w)
 	}},
@@ -168,7 +168,7 @@ func serveHints(w http.ResponseWriter) {
 	_, _ = io.WriteString(w, "late")
 }
 
-// requests are what a handler finds in the request.
+// requests are about what a handler finds in the request.
 var requests = []behaviour{
 	{name: "context", brokenBy: []fault{detached}, visit: get, serve: func(s *site, _ http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
@@ -285,7 +285,7 @@ var failures = []behaviour{
 	}},
 }
 
-// serveHalf goes on once the client has the first half of the answer.
+// serveHalf continues when the client has the first half of the answer.
 func serveHalf(s *site, w http.ResponseWriter) {
 	_, _ = io.WriteString(w, "half ")
 	_ = http.NewResponseController(w).Flush()

@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// connections are what a handler does with the connection itself.
+// connections are about handlers that use the connection itself.
 var connections = []behaviour{
 	{name: "hijack", over: []*protocol{http1}, brokenBy: []fault{opaque}, serve: serveHijack, visit: visitHijack},
 	{name: "push", over: []*protocol{http2}, brokenBy: []fault{opaque}, serve: servePush, visit: visitPush},

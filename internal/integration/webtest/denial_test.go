@@ -53,8 +53,8 @@ func wantDenied(t *testing.T, res *http.Response, err error) {
 	}
 }
 
-// A denial reaches every client, whatever it was about to do, and leaves the
-// connection to the next request.
+// A denial reaches every client, whatever it is about to send, and the connection serves the
+// next request.
 func TestDenialReachesClients(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {
@@ -97,7 +97,7 @@ func TestDeniedWebSocket(t *testing.T) {
 	})
 }
 
-// A denial below compression is compressed as it says, one above it is not.
+// A denial inside of compression is compressed, one outside of it is not.
 func TestDenialAndCompression(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {

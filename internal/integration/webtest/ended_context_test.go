@@ -30,8 +30,8 @@ type journal struct {
 	ginErrors      int
 }
 
-// logged are stacks of an access log of the framework's own kind, a limit and a handler. With
-// answers a handler of errors is given, which answers with 500.
+// logged are stacks of the framework's access log, a limit and a handler. With answers, an
+// error handler answers with 500.
 var logged = map[string]func(limit traffik.Limiter, answers bool, j *journal) http.Handler{
 	"net/http": func(limit traffik.Limiter, answers bool, j *journal) http.Handler {
 		return chimiddleware.RequestLogger(chiLog{j})(httptraffik.New(limit, httpErrors(answers, j)...)(j.handler()))
@@ -109,7 +109,7 @@ func (s held) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Decisi
 	return next, dec
 }
 
-// A client that leaves is no error of the server, wherever its request is at that moment. A
+// A client that leaves is no error of the server, wherever its request is then. A
 // deadline that passes while the store is asked is the store's failure, and one that had
 // passed before keeps its answer, since the client still waits.
 func TestEndedContextsInAccessLogs(t *testing.T) {

@@ -7,8 +7,7 @@ import (
 	"net/http"
 )
 
-// fault is a middleware that is not transparent, in a way in which middleware
-// often is not.
+// fault is a middleware that is not transparent in a common way.
 type fault struct {
 	name string
 	wrap func(http.Handler) http.Handler
@@ -32,8 +31,8 @@ var hasty = fault{"hasty", func(next http.Handler) http.Handler {
 	})
 }}
 
-// detached gives the handler a copy of the request, with a context that knows
-// nothing of the connection.
+// detached gives the handler a copy of the request whose context knows nothing about the
+// connection.
 var detached = fault{"detached", func(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(context.Background()))
@@ -49,7 +48,7 @@ var greedy = fault{"greedy", func(next http.Handler) http.Handler {
 	})
 }}
 
-// soothing keeps panics to itself.
+// soothing swallows panics.
 var soothing = fault{"soothing", func(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { _ = recover() }()

@@ -88,8 +88,8 @@ func limitLines(h http.Header) []string {
 	return all
 }
 
-// A gateway and the service behind it both limit: the client gets one value of each
-// header, of the limit that is tighter, and when the service denies, of the service.
+// A gateway and the service behind it both limit: the client gets one value of each header,
+// that of the tighter limit, or that of the service if the service denies.
 func TestGatewayHeaders(t *testing.T) {
 	t.Parallel()
 	custom := traffik.CustomHeaders(func(h http.Header, v traffik.Verdict) {
@@ -157,7 +157,7 @@ func TestGatewayHeaders(t *testing.T) {
 	}
 }
 
-// Three layers, and several uses within the first, are still one value.
+// Three layers, and several uses in the first, still leave one value.
 func TestGatewayOfGateways(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {
@@ -269,7 +269,7 @@ func TestGatewayUpgrade(t *testing.T) {
 	})
 }
 
-// Somebody else's parser reads what both drafts write, whatever the uids.
+// An independent parser reads what both drafts write, whatever the uids.
 func TestDraftHeadersAreStructuredFields(t *testing.T) {
 	t.Parallel()
 	uids := []string{"api:items", `quo"te`, `back\slash`, "tab\there", "日", "本", "%E6%97%A5", "a,b;c=1", "bad\xffutf8", strings.Repeat("x", 3000), strings.Repeat("x", 3001)}

@@ -12,8 +12,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// A hold that the server's timeouts would cut off is refused before the handler does
-// any work, in the framework's own way of denying.
+// A hold that the server's timeouts would cut off is denied before the handler runs, in the
+// framework's own way.
 func TestHoldBeyondTheServersTimeouts(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// leave sends a request and goes away once its handler has been entered.
+// leave sends a request and hangs up when its handler runs.
 func leave(t *testing.T, url string, entered <-chan struct{}) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

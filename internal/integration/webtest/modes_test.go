@@ -63,8 +63,8 @@ func isOneProblem(text string) bool {
 	return d.Decode(&p) == nil && p.Type != "" && errors.Is(d.Decode(new(any)), io.EOF)
 }
 
-// However the modes are combined and however deep uses are nested, a handler runs
-// once at most and there is one body.
+// In every combination of modes and nested uses, a handler runs at most once and there is one
+// body.
 func TestOneRunAndOneBody(t *testing.T) {
 	t.Parallel()
 	for name, framework := range limited {
@@ -149,8 +149,8 @@ func (s *stalling) Take(ctx context.Context, ops []traffik.Op, out []traffik.Dec
 	return err
 }
 
-// The answer comes while the store has not taken the refund yet, and the store gets
-// it once it does: in one call for both limits.
+// The answer comes before the store has taken the refund, and the store gets the refund later,
+// in one call for both limits.
 func TestASlowStoreHoldsNoResponseUp(t *testing.T) {
 	t.Parallel()
 	for name, framework := range limited {
@@ -239,7 +239,7 @@ func TestCountOnlyOfLongResponses(t *testing.T) {
 	}
 }
 
-// The application's own Retry-After stays where requests pass.
+// The application's own Retry-After stays on requests that pass.
 func TestPassOnKeepsRetryAfter(t *testing.T) {
 	t.Parallel()
 	everywhereLimited := func(name string, denies bool, want string) {
@@ -288,7 +288,7 @@ func TestPreflightsWithABody(t *testing.T) {
 	})
 }
 
-// What is written past echo's response counts as what it is.
+// A response that is written past echo's counts with its status.
 func TestEchoWrittenPastTheResponse(t *testing.T) {
 	t.Parallel()
 	backend, _ := store(t)
@@ -319,8 +319,8 @@ func TestEchoWrittenPastTheResponse(t *testing.T) {
 	}
 }
 
-// Echo: an error is handed to the error handler once by however many uses, and once
-// by echo itself; one that looks whether the response is committed answers once.
+// Echo: several uses hand an error to the error handler once, and echo does so once more. A
+// handler that looks at Committed answers once.
 func TestEchoByErrorHandlerNested(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

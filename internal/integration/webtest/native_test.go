@@ -21,8 +21,7 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// native is a server made of a framework's own types, with a plugin at every
-// level that there is.
+// native is a server made of a framework's own types, with a plugin at every level.
 type native struct {
 	name  string
 	build func(s *site, plugged plugin) http.Handler
@@ -58,7 +57,7 @@ var (
 		gin:  func(*gin.Context) {},
 		echo: func(next echo.HandlerFunc) echo.HandlerFunc { return next },
 	}
-	// rude keeps errors to itself, and what is noted in the request.
+	// rude swallows errors and what is noted in the request.
 	rude = plugin{
 		http: detached.wrap,
 		gin: func(c *gin.Context) {
@@ -74,7 +73,7 @@ var (
 	}
 )
 
-// limits are two throttles, charged once however often they stand in the way.
+// limits are two throttles, which charge a request once however often they are used.
 func (n native) limits(t *testing.T) plugin {
 	t.Helper()
 	limit := traffik.All(plenty(t, "a"), plenty(t, "b"))

@@ -21,8 +21,8 @@ func answered(h http.Handler, method, path string) int {
 	return rec.Code
 }
 
-// With a limit by route, unknown paths and methods are answered by the router, as
-// without it, at every level of use.
+// With a limit by route at any level, the router answers unknown paths and methods as without
+// a limit.
 func TestNoRouteIsTheRoutersAnswer(t *testing.T) {
 	t.Parallel()
 	unknown := []struct{ method, path string }{
@@ -74,7 +74,7 @@ func TestNoRouteIsTheRoutersAnswer(t *testing.T) {
 	}
 }
 
-// Made-up paths and methods share a bucket, and never make an error of the server.
+// Invented paths and methods share a bucket and never cause a server error.
 func TestNoRouteIsLimited(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {

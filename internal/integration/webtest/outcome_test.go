@@ -24,7 +24,7 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// outcomes are the options of which each framework has its own.
+// outcomes are the options that each framework has.
 type outcomes struct {
 	counts func(status int) bool
 	passOn bool
@@ -135,7 +135,7 @@ func statusOf(t *testing.T, server *httptest.Server, path string) int {
 	return res.StatusCode
 }
 
-// usedUp is how much of the limit this machine's address has used.
+// usedUp returns how many units this machine's address has used.
 func usedUp(t *testing.T, limit *traffik.Throttle) int64 {
 	t.Helper()
 	stat, err := limit.Key("ip:127.0.0.1").Stat(t.Context())
@@ -145,8 +145,8 @@ func usedUp(t *testing.T, limit *traffik.Throttle) int64 {
 	return stat.Limit - stat.Remaining
 }
 
-// Failed logins alone count: 3 wrong, 1 right, 2 wrong use five a minute up, and
-// from then on the right password is refused as well.
+// Only failed logins count: 3 wrong, 1 right and 2 wrong ones use up five a minute, and then
+// the right password is refused too.
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	for name, framework := range limited {
@@ -205,8 +205,8 @@ func atOnce(t *testing.T, n int, server *httptest.Server, path func(i int) strin
 	return statuses
 }
 
-// Under 50 attempts at once no more than five wrong ones are ever tried, right
-// ones in between cost nothing, and the limit is reached at the fifth failure.
+// Of 50 attempts at once at most five wrong ones are tried, right ones in between cost nothing,
+// and the fifth failure reaches the limit.
 func TestLoginAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, framework := range limited {
@@ -411,12 +411,11 @@ func TestGinOutcomes(t *testing.T) {
 	}
 }
 
-// Echo: the status of an error that nothing was sent for.
+// Echo: the status of an error if nothing was sent.
 func TestEchoOutcomes(t *testing.T) {
 	t.Parallel()
 	backend, _ := store(t)
-	// How an error is answered is the error handler's business: with ByErrorHandler
-	// its status counts, else that of the error.
+	// With ByErrorHandler the status of the error handler counts, else that of the error.
 	teapot := func(err error, c echo.Context) {
 		if !c.Response().Committed {
 			_ = c.String(http.StatusTeapot, err.Error())

@@ -12,7 +12,7 @@ import (
 	echomiddleware "github.com/labstack/echo/v4/middleware"
 )
 
-// plugin is one kind of middleware, as each framework's users have it.
+// plugin is one kind of middleware for each framework.
 type plugin struct {
 	name string
 	http func(http.Handler) http.Handler // for net/http and chi
@@ -28,8 +28,8 @@ func plug(plugins []plugin, h http.Handler) http.Handler {
 	return h
 }
 
-// compression is chi's own, which net/http's users take as well, gin's and
-// echo's. chi's compresses the listed types.
+// compression is that of chi, also for net/http, of gin and of echo. Chi's compresses the
+// listed types.
 var compression = plugin{
 	name: "compression",
 	http: chimiddleware.Compress(5, "text/plain", "text/event-stream", "application/problem+json"),

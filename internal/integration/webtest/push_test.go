@@ -27,8 +27,8 @@ func servePush(s *site, w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "page")
 }
 
-// visitPush asks for the page frame by frame, as no client that accepts pushes
-// is left, and notes each stream by itself.
+// visitPush asks for the page frame by frame, because no client accepts pushes any more, and
+// notes each stream by itself.
 func visitPush(s *site) {
 	conn, err := s.dialHTTP2()
 	if err != nil {

@@ -24,7 +24,7 @@ var streams = []behaviour{
 	{name: "write deadline", over: []*protocol{http1, http2}, brokenBy: []fault{opaque}, serve: serveWriteDeadline, visit: get},
 }
 
-// serveChunks flushes a line and goes on once the client has it.
+// serveChunks flushes a line and continues when the client has it.
 func serveChunks(s *site, w http.ResponseWriter, _ *http.Request) {
 	rc := http.NewResponseController(w)
 	if err := rc.Flush(); err != nil {
@@ -100,7 +100,7 @@ func serveDuplex(s *site, w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	if err := rc.EnableFullDuplex(); err != nil {
 		s.note("handler", "full duplex: %v", err)
-		panic(http.ErrAbortHandler) // to return would wait for a body that waits for an answer
+		panic(http.ErrAbortHandler) // returning would wait for a body that waits for an answer
 	}
 	for lines := bufio.NewScanner(r.Body); lines.Scan(); {
 		_, _ = fmt.Fprintf(w, "you said %q\n", lines.Text())

@@ -136,8 +136,7 @@ func TestForgedHeaders(t *testing.T) {
 	})
 }
 
-// Behind a trusted proxy the rightmost hop that is not trusted counts, over
-// several header lines.
+// Behind a trusted proxy the rightmost untrusted hop counts, over several header lines.
 func TestTrustedProxy(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {
@@ -155,7 +154,7 @@ func TestTrustedProxy(t *testing.T) {
 	})
 }
 
-// Identities from where only the framework knows them.
+// Identities that only the framework knows.
 func TestNativeIdentities(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {
@@ -170,8 +169,8 @@ func TestNativeIdentities(t *testing.T) {
 		got := c.wantStatus(http.StatusOK, "Cookie: session=abc", "X-API-Key: secret")
 		got.want(t, "X-RateLimit-Remaining", "8")
 		for uid, identity := range map[string]string{"param": "42", "route": f.route, "query": "1"} {
-			// The identities themselves are the business of core's tests; here it
-			// counts that they came from the native context.
+			// Core's tests check the identities; here they have to come from the
+			// native context.
 			found := false
 			for _, scheme := range []string{uid + ".id", uid, uid + ".verbose"} {
 				stat, err := limit(t, uid, "9/h", traffik.WithBackend(backend)).Key(traffik.IdentityOf(scheme, identity)).Stat(t.Context())
@@ -375,7 +374,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// A nil limiter is a mistake of whoever wires the server, found at once.
+// A nil limiter panics when the server is wired.
 func TestNilLimiter(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {

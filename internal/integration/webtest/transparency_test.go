@@ -11,8 +11,7 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// documented are the only differences that limits make to a response that is
-// not a denial.
+// documented are the only headers that limits add to a response that is no denial.
 var documented = []string{"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset"}
 
 // behaviour is something that a handler and its client can see of each other.
@@ -60,8 +59,8 @@ func TestTransparency(t *testing.T) {
 	})
 }
 
-// TestFaultsAreSeen puts an opaque or otherwise faulty middleware in the place
-// of the limits, and wants every behaviour to look different.
+// TestFaultsAreSeen puts a faulty middleware in place of the limits, and wants every behaviour
+// to look different.
 func TestFaultsAreSeen(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f framework) {
@@ -130,8 +129,7 @@ func plenty(t *testing.T, uid string) traffik.Limiter {
 	return limit(t, uid, "1000000/s", traffik.WithBackend(backend))
 }
 
-// handler is the behaviour's, after a look whether limits are there as they
-// should be.
+// handler is that of the behaviour, after a check that the limits are there.
 func (b *behaviour) handler(s *site, how setup) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		want := 0

@@ -9,7 +9,7 @@ import (
 	gorilla "github.com/gorilla/websocket"
 )
 
-// webSockets echo what each library's client says to each library's server.
+// webSockets echo what each library's client sends to each library's server.
 var webSockets = []behaviour{
 	{name: "coder to coder", over: []*protocol{http1}, brokenBy: []fault{opaque}, serve: echoCoder, visit: visitCoder},
 	{name: "gorilla to coder", over: []*protocol{http1}, brokenBy: []fault{opaque}, serve: echoCoder, visit: visitGorilla},
