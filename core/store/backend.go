@@ -11,10 +11,10 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Options are what [New] needs to know of a [Store]. The zero Options are right for most.
+// Options tell [New] about a [Store]. The zero value suits most stores.
 type Options struct {
-	// Timeout bounds a whole call, retries and waiting for other callers of a key
-	// included. 0 means 5 s.
+	// Timeout bounds a whole call, including retries and the wait for other callers of a
+	// key. 0 means 5 s.
 	Timeout time.Duration
 	// Late is the error of a call whose Timeout passes while the store works. The
 	// default wraps [traffik.ErrBackend].
@@ -22,12 +22,12 @@ type Options struct {
 	// Busy is the error of a call whose Timeout passes while others work on its keys.
 	// The default wraps [traffik.ErrContention].
 	Busy error
-	// Quiet keeps denials and looks from writing: the store needs no repairs, since it
-	// sets Entry.Latest.
+	// Quiet stops denials and looks from writing. Set it for a store that sets
+	// Entry.Latest: its states need no repair.
 	Quiet bool
-	// Spare is for stores that set Entry.Latest: the longest time for which a state is
-	// kept beyond what was asked for. A denied caller is told to wait no longer than until
-	// the state is gone. 0 means that nothing is known.
+	// Spare is the longest time for which a store that sets Entry.Latest keeps a state
+	// beyond Entry.For. RetryAfter is never longer than it takes until the state is gone.
+	// 0 means that the time is unknown.
 	Spare time.Duration
 }
 
@@ -37,9 +37,9 @@ const (
 	// who may have left.
 	refundTimeout = 5 * time.Second
 	// lookAfter is how long a call waits for a key before it looks whether it would
-	// change anything: some round trips, in which batches of callers come and go.
+	// change anything. Batches come and go meanwhile, so most calls never look.
 	lookAfter = 200 * time.Millisecond
-	// maxLooks is how many calls look at once: enough for a flood of denials, and no more
+	// maxLooks is how many calls look at once: enough for a flood of denials, and fewer
 	// than a client has connections.
 	maxLooks = 16
 )
@@ -47,14 +47,14 @@ const (
 // Backend is a [traffik.Backend] over a [Store]. Make it with [New]. It is safe for
 // concurrent use.
 //
-// A Take reads its keys, decides in Go and writes: two round trips, one for a denial.
-// Takes of one process on one key are decided together: while one batch is under way, the
-// calls that arrive wait, and then go on as the next batch, decided in order of arrival
-// with one read and one write. So callers of one process never conflict with each other.
-// A denial doesn't wait for a key that another call holds for long.
+// A Take reads its keys, decides in Go and writes: two round trips, or one for a denial.
+// Callers of one process on one key never conflict. While one batch of them is decided,
+// others wait; then they form the next batch, which is decided in order of arrival with
+// one read and one write. A Take that has waited for 200 ms checks whether it is denied, and
+// returns if so.
 //
-// Every method returns when its context ends or Options.Timeout passes. What a caller that
-// left was charged is refunded.
+// A Take returns when its context ends or Options.Timeout passes. The backend then refunds
+// what it charges that caller.
 type Backend struct {
 	store   Store
 	multi   MultiWriter // store, if it is one
@@ -156,7 +156,8 @@ func (b *Backend) reset(ctx context.Context, entry []*Entry) error {
 	})
 }
 
-// ReadStates implements [traffik.StateReader]. The time is the latest of the keys'.
+// ReadStates implements [traffik.StateReader]. The time is the store's, or the latest time
+// of a key if that is later.
 func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
 	entries := make([]*Entry, len(keys))
 	for i, key := range keys {
@@ -178,8 +179,8 @@ func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]by
 	return dst, now, nil
 }
 
-// Close implements [traffik.Backend]. No call begins after it. It returns when those under
-// way have ended, and with them every goroutine of b.
+// Close implements [traffik.Backend]. It waits for the calls under way, which may take
+// until their store answers, and leaves no goroutine behind.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	b.closed = true
@@ -188,12 +189,13 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// ErrExited is the error of calls whose store ended its goroutine, as [runtime.Goexit] does.
+// ErrExited is the error of a call whose store ended the goroutine, with [runtime.Goexit]
+// for example. It wraps [traffik.ErrBackend].
 var ErrExited = fmt.Errorf("%w: the store ended its goroutine", traffik.ErrBackend)
 
-// Do runs f on a goroutine that [Backend.Close] waits for. It returns what f returns or,
-// when ctx ends or the Timeout passes first, the cause; f goes on by itself then, and its
-// context has ended. A panic of f is the caller's.
+// Do runs f for other requests of the store. It returns the error of f or, if ctx ends or
+// Options.Timeout passes first, the cause. f then goes on by itself, with a context that
+// has ended, until it returns; [Backend.Close] waits for it. If f panics, Do panics.
 func (b *Backend) Do(ctx context.Context, f func(ctx context.Context) error) error {
 	ctx, leave, err := b.enter(ctx)
 	if err != nil {
@@ -232,8 +234,8 @@ func (b *Backend) enter(ctx context.Context) (_ context.Context, leave func(), e
 	return ctx, func() { cancel(); b.work.Done() }, nil
 }
 
-// await waits until c has ended or its caller has to leave. A call that still waits for a
-// key when late fires looks whether it would change anything.
+// await waits until c has ended or its context ends. A call that still waits for a key when
+// late fires looks whether it would change anything.
 func (b *Backend) await(c *call, ops []traffik.Op, late <-chan time.Time) error {
 	var looks chan<- struct{} // nil until then
 	for {
@@ -259,7 +261,7 @@ func (b *Backend) await(c *call, ops []traffik.Op, late <-chan time.Time) error 
 	}
 }
 
-// leave takes c from its caller, who gets the error, unless c has ended.
+// leave gives up c for its caller, unless c has ended, and returns what to tell the caller.
 func (b *Backend) leave(c *call) error {
 	b.locks.mu.Lock()
 	defer b.locks.mu.Unlock()
@@ -281,7 +283,7 @@ func (b *Backend) leave(c *call) error {
 	return cause
 }
 
-// look reads and decides c, and reports whether it would change anything.
+// look reads and decides c without writing, and reports whether there is anything to write.
 func (b *Backend) look(ctx context.Context, c *call) (changes bool, err error) {
 	alone := newBatch(c)
 	alone.add(c)
@@ -292,7 +294,8 @@ func (b *Backend) look(ctx context.Context, c *call) (changes bool, err error) {
 	return slices.ContainsFunc(alone.entries, (*Entry).changed), c.end.result()
 }
 
-// waits reports whether c still waits, and notes whether it looks.
+// waits reports whether c still waits for a key, and notes whether the store is asked
+// for it meanwhile.
 func (b *Backend) waits(c *call, looks bool) bool {
 	b.locks.mu.Lock()
 	defer b.locks.mu.Unlock()
@@ -300,7 +303,7 @@ func (b *Backend) waits(c *call, looks bool) bool {
 	return c.state == waiting
 }
 
-// lookAhead answers c, which waits, as its copy is answered unless that changes anything.
+// lookAhead answers c, which waits for a key, if its copy has nothing to write.
 func (b *Backend) lookAhead(c, ahead *call) {
 	if !b.waits(c, true) {
 		return
@@ -330,7 +333,7 @@ func (b *Backend) startAll(batches []*batch) {
 	}
 }
 
-// start runs t and, when it has ended, those that waited for it.
+// start runs t and then starts the batches that waited for its keys.
 func (b *Backend) start(t *batch) {
 	b.work.Go(func() {
 		defer b.release(t)
@@ -340,7 +343,7 @@ func (b *Backend) start(t *batch) {
 	})
 }
 
-// settle answers the calls of t, and refunds what callers that left were charged.
+// settle answers the calls of t whose callers still wait.
 func (b *Backend) settle(t *batch) {
 	b.locks.mu.Lock()
 	defer b.locks.mu.Unlock()
@@ -355,8 +358,8 @@ func (b *Backend) settle(t *batch) {
 	}
 }
 
-// release refunds what callers that left were charged, unlocks the keys of t and starts
-// the batches that waited for them.
+// release refunds the charges of callers that left, unlocks the keys of t and starts the
+// batches that waited for them.
 func (b *Backend) release(t *batch) {
 	defer func() {
 		b.locks.mu.Lock()
@@ -391,9 +394,8 @@ func (b *Backend) decide(t *batch) {
 	})
 }
 
-// refund refunds what was charged, once: a refund of which nobody knows whether it arrived
-// is not repeated, and a charge whose refund was lost runs out with time. The keys are
-// locked.
+// refund writes each refund once. It doesn't repeat one that may have arrived: a charge whose
+// refund was lost expires. The keys of ops are locked.
 func (b *Backend) refund(ops []traffik.Op) {
 	if len(ops) == 0 {
 		return

@@ -8,17 +8,17 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// batch is calls that are decided together: one read of all their keys, one decision
-// after the other, one write. In a store without [MultiWriter] a batch of several keys has
-// one call.
+// batch is a group of calls that are decided together: it reads all their keys, decides
+// one call after the other, and writes once. Without [MultiWriter], a batch of several keys
+// has one call.
 type batch struct {
-	ctx     context.Context // ends when no caller waits any more
+	ctx     context.Context // ends when the last caller has left
 	cancel  context.CancelCauseFunc
 	calls   []*call
 	gone    int // calls whose caller has left; guarded by keyLocks.mu
 	entries []*Entry
 	now     traffik.Instant // the time of the last read
-	live    []*call         // those decided last; the callers of others have left
+	live    []*call         // calls of the last decision: their callers wait, no strategy panicked
 	end     ending
 }
 
@@ -36,7 +36,7 @@ func (b *batch) add(c *call) {
 	b.calls = append(b.calls, c)
 }
 
-// entry returns that of key, a new one if b has none.
+// entry returns the entry of key, and makes one if b has none.
 func (b *batch) entry(key traffik.Key) *Entry {
 	for _, e := range b.entries {
 		if e.Key == key {
@@ -71,8 +71,8 @@ func (b *batch) run(ctx context.Context, s *Backend) error {
 	})
 }
 
-// write writes the entries that change. It returns ErrConflict if nothing
-// is written and b has to be decided anew.
+// write writes the entries that change. After ErrConflict nothing is written, and b has to
+// be decided again.
 func (b *batch) write(ctx context.Context, s *Backend) (err error) {
 	switch {
 	case !slices.ContainsFunc(b.entries, (*Entry).changed):
@@ -84,7 +84,16 @@ func (b *batch) write(ctx context.Context, s *Backend) (err error) {
 	case len(b.entries) == 1:
 		err = s.store.Write(ctx, b.entries[0])
 	default:
-		return b.writeEach(ctx, s, b.calls[0])
+		c := b.calls[0]
+		written := false
+		defer func() {
+			if !written { // also when the store panics
+				s.refund(c.refunds())
+			}
+		}()
+		err = b.writeEach(ctx, s, c)
+		written = err == nil
+		return err
 	}
 	if err == nil {
 		for _, c := range b.live {
@@ -94,18 +103,13 @@ func (b *batch) write(ctx context.Context, s *Backend) (err error) {
 	return err
 }
 
-// writeEach writes the entries of a call one after the other. First come the draws that
-// another process can make impossible: if one can't be written, those before it are
-// refunded, and a conflict lets the whole begin anew. Then comes what nobody can make
-// impossible, so that it is written once and never undone: charges by force, refunds, and
-// advisory draws, which may turn into denials.
-func (b *batch) writeEach(ctx context.Context, s *Backend, c *call) (err error) {
-	defer func() {
-		if err != nil {
-			s.refund(c.refunds())
-		}
-	}()
-	if c.denied() { // repairs are left: one that comes too late isn't needed
+// writeEach writes the entries of a call one after the other. Draws that another process
+// can make impossible come first. If one of them can't be written, the caller refunds
+// those before it, and a conflict starts the call over. Forced charges, refunds and
+// advisory draws, which can turn into denials, come last: nobody can make them
+// impossible, so each is retried alone and never undone.
+func (b *batch) writeEach(ctx context.Context, s *Backend, c *call) error {
+	if c.denied() { // only repairs are left, and one that comes too late isn't needed
 		for _, e := range c.entries {
 			if err := b.writeOne(ctx, s, e); err != nil && !errors.Is(err, ErrConflict) {
 				return err
@@ -153,7 +157,7 @@ func (b *batch) writeOne(ctx context.Context, s *Backend, e *Entry) error {
 	return s.store.Write(ctx, e)
 }
 
-// redecide reads and decides one op of c again, at the time of before.
+// redecide reads and decides one op of c again, at the time of the first decision.
 func (b *batch) redecide(ctx context.Context, s *Backend, c *call, i int) error {
 	e := c.entries[i]
 	if _, err := s.store.Read(ctx, []*Entry{e}); err != nil {

@@ -13,14 +13,13 @@ import (
 type callState uint8
 
 const (
-	waiting callState = iota // for a key
-	taken                    // by a batch
-	left                     // by its caller, who has an error
-	ended
+	waiting callState = iota // it waits for a key
+	taken                    // a batch decides it
+	left                     // its caller has returned with an error
+	ended                    // its answer is ready
 )
 
-// call is one Take or Peek: a copy of its ops, since the caller may leave, and the
-// answers.
+// call is one Take or Peek. It has a copy of the ops, because the caller may leave.
 type call struct {
 	ctx     context.Context
 	ops     []traffik.Op
@@ -28,7 +27,7 @@ type call struct {
 	changes []Change
 	states  [][]byte
 	entries []*Entry        // of the ops; a batch shares them among its calls
-	charged []bool          // units of the op were taken and not refunded
+	charged []bool          // the op took units that are not refunded
 	now     traffik.Instant // the store's time
 
 	keys   []traffik.Key // sorted
@@ -36,7 +35,7 @@ type call struct {
 
 	state callState // guarded by keyLocks.mu
 	batch *batch    // nil while the call waits
-	looks bool      // the store is asked meanwhile; guarded by keyLocks.mu
+	looks bool      // it looks meanwhile; guarded by keyLocks.mu
 	done  chan struct{}
 	end   ending // what the caller is told, once done is closed
 }
@@ -47,14 +46,14 @@ type ending struct {
 	panicked any
 }
 
-// guarded runs f and keeps its panic, which belongs to another goroutine.
+// guarded runs f and catches its panic, to be raised on another goroutine.
 func guarded(f func() error) (end ending) {
 	defer func() { end.panicked = recover() }()
 	end.err = f()
 	return end
 }
 
-// result ends the caller of a function as the function ended.
+// result returns or panics as the function did.
 func (e ending) result() error {
 	if e.panicked != nil {
 		panic(e.panicked)
@@ -75,9 +74,9 @@ func newCall(ctx context.Context, ops []traffik.Op) *call {
 	return c
 }
 
-// decide decides the ops from first to end at now, on their entries, and makes what they
-// change part of the entries. Quiet stores write nothing for looks and denials. If a
-// strategy panics the entries stay as they are, and the caller gets the panic.
+// decide decides the ops from first to end at now and applies their changes to the entries.
+// For a quiet store, looks and denials change nothing. If a strategy panics, the entries
+// stay as they are, and the caller gets the panic.
 func (c *call) decide(first, end int, now traffik.Instant, quiet bool) error {
 	c.now = now
 	for i := first; i < end; i++ {
@@ -115,12 +114,12 @@ func (c *call) denied() bool {
 	return false
 }
 
-// draws reports whether ops[i] takes units.
+// draws reports whether ops[i] took units.
 func (c *call) draws(i int) bool {
 	return c.changes[i].Write && c.out[i].Allowed && c.ops[i].Draw.Cost > 0
 }
 
-// charge notes what was taken once it is written.
+// charge notes which ops took units, once they are written.
 func (c *call) charge() {
 	denied := c.denied()
 	for i := range c.ops {
@@ -139,9 +138,9 @@ func (c *call) refunds() (ops []traffik.Op) {
 	return ops
 }
 
-// answer hands the answers to the caller, whose present is the store's time. The time of
-// an op may lie ahead of that: waits are so much longer, but the state is gone spare
-// after its time, unless spare is 0.
+// answer copies the answers to the caller. If a key was decided ahead of the store's time,
+// all waits are that much longer, but RetryAfter ends when the state is gone: spare after
+// ResetAfter, unless spare is 0.
 func (c *call) answer(ops []traffik.Op, out []traffik.Decision, spare time.Duration) {
 	for i := range ops {
 		ops[i].Draw.Now = c.ops[i].Draw.Now
@@ -160,7 +159,7 @@ func (c *call) answer(ops []traffik.Op, out []traffik.Decision, spare time.Durat
 	}
 }
 
-// after is d and then more, stopping at 2^53 µs as all waits do.
+// after returns d + more, at most 2^53 µs, as for all waits.
 func after(d, more time.Duration) time.Duration {
 	const longest = traffik.MaxUnits * time.Microsecond
 	return min(d, longest-min(more, longest)) + min(more, longest)

@@ -1,5 +1,3 @@
-// Package store helps to write a [traffik.Backend] over any store that can read a value
-// and replace it if nobody changed it in between.
 package store
 
 import traffik "github.com/traffik-go/traffik/core"

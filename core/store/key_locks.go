@@ -11,10 +11,10 @@ import (
 // maxBatch bounds how many calls are decided together.
 const maxBatch = 256
 
-// keyLocks let one batch of calls at a time work on a key. Calls that find a key locked
-// wait in order of arrival, and go on together. The zero value is ready.
+// keyLocks let one batch of calls at a time work on a key. Calls that find a key locked wait
+// in order of arrival, and then form a batch. The zero value is ready.
 type keyLocks struct {
-	// multi lets calls over several keys go together: the store writes all at once.
+	// multi allows calls over several keys in one batch, for a store that writes them at once.
 	multi bool
 
 	mu   sync.Mutex
@@ -22,7 +22,7 @@ type keyLocks struct {
 }
 
 type keyLock struct {
-	batch   *batch // nil while a call holds the key and waits for others
+	batch   *batch // nil while a call holds the key and waits for its other keys
 	waiting []*call
 }
 
@@ -34,7 +34,7 @@ func compareKeys(a, b traffik.Key) int {
 	return strings.Compare(a.Scope.Value(), b.Scope.Value())
 }
 
-// enter returns the batch that c leads, or nil if c has to wait.
+// enter returns a batch that starts with c, or nil if c has to wait.
 func (l *keyLocks) enter(c *call) *batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,8 +44,8 @@ func (l *keyLocks) enter(c *call) *batch {
 	return l.gather(c)
 }
 
-// advance locks the keys that c still lacks, in order. It returns false if c has to wait
-// for one. The caller holds mu.
+// advance locks the keys that c still lacks, in order. It returns false if c has to wait for
+// one of them. The caller holds mu.
 func (l *keyLocks) advance(c *call) bool {
 	for ; c.locked < len(c.keys); c.locked++ {
 		if lock := l.keys[c.keys[c.locked]]; lock != nil {
@@ -78,8 +78,8 @@ func (l *keyLocks) gather(first *call) *batch {
 	return b
 }
 
-// fits reports whether c, which waits for a key of b, can go with b: nobody else holds
-// the keys that it lacks.
+// fits reports whether c, which waits for a key of b, can join b: no other batch or call
+// holds a key that c lacks.
 func (l *keyLocks) fits(b *batch, c *call) bool {
 	if len(b.calls) == maxBatch || !l.multi && (len(c.keys) > 1 || len(b.entries) > 1) {
 		return false

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// maxAttempts is what 16 processes at one key need, which a write wins one time in 16.
+	// maxAttempts suits 16 processes on one key, where a write succeeds one time in 16.
 	maxAttempts = 48
-	// A pause is a random part of firstPause, doubled by each pause up to longestPause:
-	// about a round trip at first, so that the others are done.
+	// A pause is random, at most firstPause. That bound doubles with each pause, up to
+	// longestPause.
 	firstPause   = 200 * time.Microsecond
 	longestPause = 12_800 * time.Microsecond
 )
 
-// Retry calls try until it returns anything but [ErrConflict], with random
-// pauses in between. The error wraps [traffik.ErrContention] after too many attempts, or is the
-// cause of ctx's end.
+// Retry calls try until it returns anything but [ErrConflict], with random pauses in
+// between. After 48 attempts its error wraps [traffik.ErrContention]. If ctx ends during a
+// pause, it returns the cause.
 func Retry(ctx context.Context, try func() error) error {
 	pause := firstPause
 	for range maxAttempts {

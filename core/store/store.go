@@ -8,86 +8,85 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Store is what the author of a backend writes: it reads values, and it replaces a value
-// if nobody changed it in between. [New] makes a [traffik.Backend] of it. All methods must
-// be safe for concurrent use.
-//
-// Wrap errors in [traffik.ErrBackend]. A method may return late when ctx ends: callers
-// don't wait for it then.
+// Store reads values and replaces a value if nobody changed it since. Implement it for your
+// store, and [New] makes a [traffik.Backend] of it. Methods must be safe for concurrent use.
+// Wrap their errors in [traffik.ErrBackend]. A method that returns late after ctx has ended
+// holds up Close, but no caller.
 type Store interface {
-	// Read fills State of each entry, with memory of its own, and the other fields that
-	// the store needs. It returns the store's time, or that of this process for a store
-	// that tells none.
+	// Read sets State of each entry to a new slice, and the other fields that the store
+	// uses. It returns the store's time or, if the store tells none, this process's.
 	Read(ctx context.Context, entries []*Entry) (now traffik.Instant, err error)
-	// Write does what e.Action says if the entry is still as Read found it, and returns
-	// [ErrConflict] if it is not.
+	// Write carries out e.Action if the entry is still as Read found it, and returns
+	// [ErrConflict] otherwise.
 	Write(ctx context.Context, e *Entry) error
 }
 
-// MultiWriter is an optional power of a [Store] that writes several entries at once. A
-// Take over several keys is then atomic. Without it the keys are written one after the
-// other, and what was drawn is refunded when a later write fails.
+// MultiWriter is an optional power of a [Store]: it writes several entries at once, which
+// makes a Take over several keys atomic. Without it, the backend writes one key after the
+// other and refunds the earlier ones if a later write fails.
 type MultiWriter interface {
-	// WriteAll is Write for all entries or none. Entries whose Action is Keep are not
-	// written, but have to be as they were read.
+	// WriteAll is Write for all entries or none. It doesn't write entries whose Action is
+	// Keep, but returns [ErrConflict] if one of them has changed.
 	WriteAll(ctx context.Context, entries []*Entry) error
 }
 
-// ErrConflict says that an entry was changed after it was read, and that nothing is written.
+// ErrConflict is what a [Store] returns if an entry has changed since it was read and
+// nothing was written.
 var ErrConflict = errors.New("traffik: the key was changed by another process")
 
 // Action tells a [Store] what to do with an [Entry].
 type Action uint8
 
 const (
-	// Keep leaves the entry alone.
+	// Keep changes nothing.
 	Keep Action = iota
-	// ExtendExpiry keeps the stored state for Entry.For.
+	// ExtendExpiry extends the expiry of State to Entry.For.
 	ExtendExpiry
-	// Replace stores Entry.Next for Entry.For.
+	// Replace stores Entry.Next and keeps it for Entry.For.
 	Replace
-	// Delete forgets the key.
+	// Delete removes the entry.
 	Delete
 )
 
-// Entry is one key of a Take.
+// Entry is one key of a Take. Read sets the first group of fields, the backend the second.
 type Entry struct {
-	// Key is the key; it is set before Read.
+	// Key names the entry in every call.
 	Key traffik.Key
 
-	// State is set by Read: the stored state, nil for an untouched key.
+	// State is the stored state, nil for an untouched key.
 	State []byte
-	// Latest may be set by Read: the key is decided at this time if the time that Read
-	// returns is earlier. A store that several processes share without a common clock
-	// stores At with each state and sets Latest to it.
+	// Latest is the At with which State was written. Set it if processes share the store
+	// without a common clock: the key is then never decided at an earlier time.
 	Latest traffik.Instant
-	// Kept may be set by Read: for how long the state will be kept, less than 0 if its
-	// expiry was lost. A denial then extends an expiry that is too short. 0 leaves
-	// expiries to draws.
+	// Kept is how long the store will keep State: less than 0 if its expiry was lost,
+	// [traffik.Never] if it has none. A denial then extends an expiry that is too short.
+	// With 0 only draws set expiries.
 	Kept time.Duration
-	// Data is for the store: a version, for example. It is nil before the first Read.
+	// Data belongs to the store. Keep the version in it, for example. It starts as nil.
 	Data any
 
-	// Action, Next, For and At are set before Write: what to do, the next state, for how
-	// long to keep it at least, and the time of the decision. Next is valid during the call.
+	// Action tells what to do.
 	Action Action
-	Next   []byte
-	For    time.Duration
-	At     traffik.Instant
-	// Refunds reports that the change contains a refund. A store must not send it again
-	// when the answer to the first attempt was lost.
+	// Next is the next state, nil to delete. It is valid until Write returns.
+	Next []byte
+	// For is how long to keep Next at least.
+	For time.Duration
+	// At is the time at which the entry was decided.
+	At traffik.Instant
+	// Refunds reports that the change contains a refund. Don't send it a second time, even
+	// if the first answer was lost.
 	Refunds bool
 }
 
 func (e *Entry) changed() bool { return e.Action != Keep }
 
-// begin sets e to what was read, to be decided at now.
+// begin prepares e, as it was read, for a decision at now.
 func (e *Entry) begin(now traffik.Instant) {
 	e.Action, e.Next, e.For, e.Refunds = Keep, e.State, e.Kept, false
 	e.At = max(now.Add(0), e.Latest) // within what an Instant may be
 }
 
-// apply makes a decided op part of the change to e.
+// apply adds the change of a decided op to e.
 func (e *Entry) apply(c *Change, cost int64, dec *traffik.Decision) {
 	switch {
 	case c.Write:
