@@ -4,5 +4,5 @@
 //	mux.Handle("/items", httptraffik.New(items)(handler))
 //
 // It needs no framework. The adapters for chi, gin and echo are made of its [Exchange],
-// [Guard] and [Recorder].
+// [Guard] and [Recorder]; the example of Guard is an adapter for another framework.
 package httptraffik

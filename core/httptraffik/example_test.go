@@ -2,6 +2,7 @@ package httptraffik_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 
@@ -45,4 +46,49 @@ func ExampleCountOnly() {
 	// right 200
 	// wrong 401
 	// right 429
+}
+
+// handlerFunc is the handler of another framework, which returns an error.
+type handlerFunc func(w http.ResponseWriter, r *http.Request) error
+
+// limited is an adapter for that framework.
+func limited(guard *httptraffik.Guard, next handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		e := new(struct {
+			httptraffik.Exchange
+			recorder httptraffik.Recorder
+		})
+		r = e.Begin(w, r)
+		defer e.End()
+		v, err := guard.Check(r.Context(), &e.Request)
+		switch {
+		case err != nil:
+			return err
+		case !guard.Passes(v):
+			e.Request.WriteDenied(v)
+			return nil
+		}
+		ending := httptraffik.Ending{}
+		defer func() { e.recorder.End(ending) }() // also when the handler panics
+		err = next(e.recorder.Begin(r.Context(), guard, v, w), r)
+		ending.Returned = true
+		return err
+	}
+}
+
+// An adapter for another framework checks each request and looks after its response.
+func ExampleGuard() {
+	items := traffik.MustNew("example:adapter", "1/d")
+	handler := limited(&httptraffik.Guard{Limit: items}, func(w http.ResponseWriter, _ *http.Request) error {
+		_, err := io.WriteString(w, "hello")
+		return err
+	})
+	for range 2 {
+		w := httptest.NewRecorder()
+		err := handler(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		fmt.Println(w.Code, w.Header().Get("X-RateLimit-Remaining"), err)
+	}
+	// Output:
+	// 200 0 <nil>
+	// 429 0 <nil>
 }
