@@ -32,6 +32,7 @@ type Backend struct {
 	inFlight int  // round trips of a queue at once
 	resends  int  // of what the client does not send again
 	queues   queues
+	resting  chan *queue // to goroutines that wait for more to send
 	// located says that the client of a Cluster knows its servers.
 	located atomic.Bool
 	custom  customScripts
@@ -53,7 +54,7 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 		return nil, fmt.Errorf("%w: traffikredis.New(nil); give a client of go-redis", traffik.ErrConfig)
 	}
 	_, single := client.(*goredis.Client)
-	b := &Backend{servers: &servers{client: client, single: single, prefix: "traffik:{"}}
+	b := &Backend{servers: &servers{client: client, single: single, prefix: "traffik:{", closing: make(chan struct{})}, resting: make(chan *queue)}
 	for i, option := range options {
 		if option == nil {
 			return nil, fmt.Errorf("%w: traffikredis.New: option %d of %d is nil; leave it out", traffik.ErrConfig, i+1, len(options))
@@ -144,7 +145,7 @@ func (b *Backend) enter(ctx context.Context) error {
 	if ctx == nil {
 		return fmt.Errorf("%w: the context is nil; give context.Background() where there is no other", traffik.ErrUsage)
 	}
-	if b.users.n.Add(1) >= closing {
+	if b.users.n.Add(1) >= closed {
 		b.users.leave()
 		return traffik.ErrClosed
 	}
@@ -206,8 +207,7 @@ func (b *Backend) Close() error {
 	if b == nil || b.servers == nil {
 		return errUnmade
 	}
-	b.closing.Store(true)
-	b.users.close()
+	b.users.close(b.closing)
 	_ = b.engine.Close() // waits, and has no error
 	b.end()
 	return nil
@@ -216,25 +216,26 @@ func (b *Backend) Close() error {
 // users counts calls and the goroutines that they have started. Only calls start
 // goroutines: when the count is zero after Close, it stays zero.
 type users struct {
-	n      atomic.Int64  // plus closing
-	gone   chan struct{} // closed when all have left after that
-	closed sync.Once
-	last   sync.Once
+	n    atomic.Int64  // plus closed
+	gone chan struct{} // closed when all have left after that
+	once sync.Once
+	last sync.Once
 }
 
-// closing is added to users.n when no more calls may come.
-const closing = 1 << 62
+// closed is added to users.n when no more calls may come.
+const closed = 1 << 62
 
 func (u *users) leave() {
-	if u.n.Add(-1) == closing {
+	if u.n.Add(-1) == closed {
 		u.last.Do(func() { close(u.gone) })
 	}
 }
 
 // close refuses new calls and waits until all users have left.
-func (u *users) close() {
-	u.closed.Do(func() {
-		u.n.Add(closing + 1) // the one is for leave to find that all have left
+func (u *users) close(closing chan<- struct{}) {
+	u.once.Do(func() {
+		close(closing)
+		u.n.Add(closed + 1) // the one is for leave to find that all have left
 		u.leave()
 	})
 	<-u.gone

@@ -157,16 +157,27 @@ func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // it coun
 	}
 }
 
-// An idle backend has no goroutine.
+// A goroutine that has sent calls rests for senderRest and ends, though nobody closes the
+// backend.
 func TestIdleBackendKeepsNoGoroutine(t *testing.T) { //nolint:paralleltest // it counts goroutines
-	for name, strategy := range map[string]traffik.Strategy{"by script": traffik.FixedWindow{}, "in Go": inGo{}} {
+	for name, c := range map[string]struct {
+		strategy traffik.Strategy
+		rest     int // goroutines that rest
+	}{"by script": {traffik.FixedWindow{}, 1}, "in Go": {inGo{}, 0}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := answered(t, full)
 				defer func() { _ = b.Close() }()
-				_ = b.Take(t.Context(), takeOf("a", strategy), make([]traffik.Decision, 1))
+				for range 3 {
+					_ = b.Take(t.Context(), takeOf("a", c.strategy), make([]traffik.Decision, 1))
+					time.Sleep(senderRest / 2) //nolint:forbidigo // the bubble's clock
+					if n := len(goroutines()); n != c.rest {
+						t.Errorf("%d goroutines half of the rest after a call, want %d", n, c.rest)
+					}
+				}
+				time.Sleep(senderRest/2 + 1) //nolint:forbidigo // the bubble's clock
 				if left := goroutines(); len(left) > 0 {
-					t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
+					t.Errorf("%d goroutines are left when the rest is over:\n%s", len(left), strings.Join(left, "\n\n"))
 				}
 			})
 		})

@@ -84,7 +84,12 @@ func typed(err error) error {
 // regular look, a minute later.
 func (s *servers) failed(err error) error {
 	err = typed(err)
-	if cluster, ok := s.client.(*goredis.ClusterClient); ok && !s.closing.Load() &&
+	select {
+	case <-s.closing:
+		return err
+	default:
+	}
+	if cluster, ok := s.client.(*goredis.ClusterClient); ok &&
 		(errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrReadOnly)) {
 		cluster.ReloadState(context.Background()) // in the background, one at a time
 	}

@@ -3,7 +3,6 @@ package traffikredis
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -17,7 +16,7 @@ type servers struct {
 	prefix  string        // what all keys begin with
 	slot    string        // the hash tag of all keys, if there is one
 	clock   traffik.Clock // nil for that of Redis
-	closing atomic.Bool
+	closing chan struct{} // closed by Close
 }
 
 // slot is where keys have to lie to be used by one script call: a slot of a
