@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,8 @@ type script struct {
 	before  func(message string) // called before each read
 	open    time.Duration        // how long the connection lives on after its last message
 	written []string
-	failing error // of writes
+	failing error      // of writes
+	writing sync.Mutex // of Write, which several goroutines may call; WriteMessage allows one
 }
 
 func (s *script) next() (string, error) {
@@ -51,6 +53,12 @@ func (s *script) Read(context.Context) (kind, []byte, error) {
 }
 
 func (s *script) Write(_ context.Context, k kind, data []byte) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.write(k, data)
+}
+
+func (s *script) write(k kind, data []byte) error {
 	s.written = append(s.written, fmt.Sprintf("%d %s", k, data))
 	return s.failing
 }
@@ -61,7 +69,7 @@ func (s *script) ReadMessage() (int, []byte, error) {
 }
 
 func (s *script) WriteMessage(k int, data []byte) error {
-	return s.Write(context.Background(), kind(k), data)
+	return s.write(kind(k), data)
 }
 
 // clock is that of a store and of the bubble at once.
