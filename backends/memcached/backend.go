@@ -14,34 +14,37 @@ import (
 )
 
 // Backend stores counters in Memcached. Create it with [New] and call Close when you
-// are done with it. It is safe for concurrent use. Its methods block for the time of
-// their round trips, and return when ctx ends or the bound of [WithTimeout] has passed,
-// whichever comes first, also while a server hangs.
+// are done with it. It is safe for concurrent use. Its methods block for their round trips,
+// and return when ctx ends or the time of [WithTimeout] has passed, even while a server
+// hangs.
 //
-// Methods of a nil or zero Backend, and calls with a nil context, return an error wrapping
-// [traffik.ErrUsage]. Other errors wrap [traffik.ErrBackend] when a server failed or did
-// not answer within the bound; [traffik.ErrContention] when other processes changed a key
-// each time it was to be written, or so many callers of this process work on it that the
-// bound passed before the turn came; [traffik.ErrClosed] after Close; or the cause of ctx's end. A Take that
-// returns an error because its ctx ended or the bound passed refunds what it has charged,
-// after it returned if need be.
+// Errors wrap
+//   - [traffik.ErrUsage] for a nil or zero Backend and for a nil context;
+//   - [traffik.ErrBackend] if a server failed or did not answer in time;
+//   - [traffik.ErrContention] if other processes kept changing a key, or if the time passed
+//     while other callers worked on it;
+//   - [traffik.ErrClosed] after Close;
+//   - or the cause of ctx's end.
 //
-// Each key has one time for all servers: the latest that any of them wrote it at. A
-// draw is decided at that time or at the caller's own, whichever is later, and
+// If a Take returns early, because ctx ended or the time passed, the backend refunds what
+// it charged.
+//
+// Each key has one time for all servers: the latest at which any of them wrote it. A draw
+// is decided at that time or at this server's own, whichever is later, and
 // [traffik.Decision.Ahead] tells the difference. RetryAfter and ResetAfter count from
-// the caller's own time. See [WithMaxSkew].
+// this server's own time. See [WithMaxSkew].
 type Backend struct {
 	engine *store.Backend
 	items  *items
 }
 
-// New returns a backend on the servers of client, which is neither changed nor
-// closed. It does no I/O: an application starts with its servers down. The error
-// wraps [traffik.ErrConfig].
+// New returns a backend on the servers of client. It neither changes nor closes the client.
+// It does no I/O, so an application starts even if its servers are down. The error wraps
+// [traffik.ErrConfig].
 //
-// The client decides how long one request may take (Timeout) and how many
-// connections are kept open between requests (MaxIdleConns, two for each server
-// unless set: too few for a busy application).
+// Set two fields of the client: Timeout bounds one request, and MaxIdleConns is how many
+// connections it keeps open for each server. The default of two is too few for a busy
+// application.
 func New(client *memcache.Client, opts ...Option) (*Backend, error) {
 	c := config{
 		namespace:    defaultNamespace,
@@ -79,7 +82,7 @@ func New(client *memcache.Client, opts ...Option) (*Backend, error) {
 	})}, nil
 }
 
-// errUnmade is the answer of a Backend that New did not make.
+// errUnmade is the error of a Backend that New did not make.
 var errUnmade = fmt.Errorf("%w: the memcached Backend is nil or zero; make it with traffikmemcached.New", traffik.ErrUsage)
 
 // made returns errUnmade if New did not make b.
@@ -98,7 +101,7 @@ func (b *Backend) Take(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 	return b.engine.Take(ctx, ops, out)
 }
 
-// Peek implements [traffik.Backend]: one round trip, nothing is written.
+// Peek implements [traffik.Backend], in one round trip. It writes nothing.
 func (b *Backend) Peek(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
 	if err := b.made(); err != nil {
 		return err
@@ -106,10 +109,9 @@ func (b *Backend) Peek(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 	return b.engine.Peek(ctx, ops, out)
 }
 
-// Reset implements [traffik.Backend], in one round trip for each key. It forgets the
-// key's time too: the next draw is decided at its caller's own. So it also frees a key
-// whose time a clock that ran ahead has moved on. It stops at the first key that fails;
-// the error is that of any other call, and the keys before it are reset.
+// Reset implements [traffik.Backend], in one round trip for each key. It also forgets the
+// key's time, and so frees a key that a clock running ahead has moved on. It stops at the
+// first key that fails; the keys before it are reset.
 func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	if err := b.made(); err != nil {
 		return err
@@ -130,10 +132,9 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	})
 }
 
-// ResetNamespace implements [traffik.NamespaceResetter] by writing a new
-// generation number: every item of an older one is as if it were not there, its time
-// included. Memcached frees items that are never drawn on again when they expire. Errors
-// are those of any other call; after one it is not known whether the namespace was reset.
+// ResetNamespace implements [traffik.NamespaceResetter]. It writes a new generation number,
+// and all items of older generations, with their times, count as untouched. Memcached
+// frees them when they expire. After an error the namespace may or may not be reset.
 func (b *Backend) ResetNamespace(ctx context.Context) error {
 	if err := b.made(); err != nil {
 		return err
@@ -142,8 +143,7 @@ func (b *Backend) ResetNamespace(ctx context.Context) error {
 }
 
 // ReadStates implements [traffik.StateReader], in one round trip. The instant is this
-// server's own time or the latest time of the keys, whichever is later. Errors are those
-// of any other call.
+// server's own time or the latest time of the keys, whichever is later.
 func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
 	if err := b.made(); err != nil {
 		return dst, 0, err
@@ -159,16 +159,13 @@ func (b *Backend) MaxStateBytes() int {
 	return b.items.maxState
 }
 
-// Close implements [traffik.Backend]. No call begins after it, and it returns when
-// those under way have ended, and with them every goroutine of the backend. It waits
-// until their servers have answered. While a server hangs that takes at most:
+// Close implements [traffik.Backend]. It waits for the calls under way and leaves no
+// goroutine behind. It does not close the client. While a server hangs, Close takes at most
 //
-//   - the bound of [WithTimeout] and one request, to which the client gives its Timeout
-//     for connecting and again for the answer;
-//   - five seconds and one more request where what a caller was charged who left, or
-//     was told an error, is refunded.
-//
-// The client stays open.
+//   - the time of [WithTimeout] and one request, for which the client has its Timeout
+//     to connect and again to read the answer;
+//   - and five seconds and one more request, if there are charges to refund to callers
+//     that left or got an error.
 func (b *Backend) Close() error {
 	if err := b.made(); err != nil {
 		return err

@@ -15,21 +15,21 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// generation is the namespace's generation number as this process knows it: one
-// item for the whole namespace, read with every fetch. It only grows, and 0
-// stands for none: as long as nobody resets the namespace there is no item.
+// generation is what this process knows of the namespace's generation number. The number
+// is in one item, which every fetch reads. It only grows. 0 means that there is no item,
+// because nobody has reset the namespace.
 type generation struct {
 	key string
-	// seen is the largest number read so far. It stands in while the number's
-	// own server is down: that must not take the keys of all others with it.
+	// seen is the largest number read so far. It is used while the number's server is down,
+	// so that keys on other servers are not affected.
 	seen atomic.Uint64
-	// blindUntil is the uptime until which the number is not asked for, and
-	// after which one call tries; 0 while its server answers.
+	// blindUntil is the uptime until which calls don't read the number. After that one call
+	// tries. It is 0 while the number's server answers.
 	blindUntil atomic.Int64
 }
 
-// blindness is how long the number is left alone after its server failed, so
-// that not every call waits for that server.
+// blindness is how long calls don't read the number after its server failed, so that not
+// every call waits for that server.
 const blindness = time.Second
 
 const generationBytes = 8
@@ -47,7 +47,7 @@ func (s *items) fetch(ctx context.Context, names []string) (found map[string]*me
 		s.restore(found[s.generation.key])
 	case ctx.Err() != nil:
 		return nil, 0, err
-	default: // was it the generation's server or one of the keys'?
+	default: // did the number's server fail, or one of the keys'?
 		var keysErr error
 		if found, keysErr = s.getMulti(names); keysErr != nil {
 			return nil, 0, err
@@ -57,8 +57,8 @@ func (s *items) fetch(ctx context.Context, names []string) (found map[string]*me
 	return found, s.generation.learn(numberOf(found[s.generation.key])), nil
 }
 
-// restore stores the generation again if its item was lost, or put back by a
-// process that remembers an older one, for processes that do not know it.
+// restore stores the number again if its item was lost or holds an older number, for
+// processes that don't know it.
 func (s *items) restore(item *memcache.Item) {
 	seen := s.generation.seen.Load()
 	if seen <= numberOf(item) {
@@ -69,14 +69,13 @@ func (s *items) restore(item *memcache.Item) {
 	}
 }
 
-// raise stores number in place of item, nil for none, or returns [store.ErrConflict] if
-// another was stored meanwhile.
+// raise stores number in place of item, nil for none. It returns [store.ErrConflict] if
+// another number was stored meanwhile.
 func (s *items) raise(item *memcache.Item, number uint64) error {
 	return s.replace(item, &memcache.Item{Key: s.generation.key, Value: binary.LittleEndian.AppendUint64(nil, number)})
 }
 
-// numberOf is the generation that item holds: 0 for none and for what no reset
-// has written.
+// numberOf returns the number in item: 0 for no item, and for one that no reset has written.
 func numberOf(item *memcache.Item) uint64 {
 	if item == nil || len(item.Value) != generationBytes {
 		return 0
@@ -96,9 +95,9 @@ func (s *items) getMulti(keys []string) (found map[string]*memcache.Item, err er
 	return found, err
 }
 
-// onFresh repeats a request that does no harm when it is made twice until its
-// connection is not broken: after a server's restart the client still holds those
-// of before, as many as it keeps open.
+// onFresh repeats a request until its connection is not broken. After a server's restart
+// the client still holds old connections, as many as it keeps open. The request must do no
+// harm if it is made twice.
 func (s *items) onFresh(request func() error) error {
 	stale := s.client.MaxIdleConns
 	if stale <= 0 {
@@ -111,14 +110,13 @@ func (s *items) onFresh(request func() error) error {
 	return err
 }
 
-// broken reports whether the other end had hung up: the request is worth
-// another connection, and reading twice does no harm.
+// broken reports whether the server has hung up, so that another connection may succeed.
 func broken(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// learn remembers number unless a later one is known, and returns which is.
+// learn returns the larger of number and the largest number seen so far, and remembers it.
 func (g *generation) learn(number uint64) uint64 {
 	for {
 		seen := g.seen.Load()
@@ -131,9 +129,9 @@ func (g *generation) learn(number uint64) uint64 {
 	}
 }
 
-// nextGeneration writes a number above every one before, also those of resets
-// at the same time. Should the last one have been lost, no process remember it
-// and nobody have set the clock back since, the time is above it too.
+// nextGeneration writes a number that is larger than every earlier one, including those of
+// resets at the same time. If the last number was lost and no process remembers it, the
+// time in microseconds is still larger, unless the clock was set back.
 func (s *items) nextGeneration(ctx context.Context) error {
 	return store.Retry(ctx, func() error {
 		found, err := s.getMulti([]string{s.generation.key})
@@ -152,9 +150,8 @@ func (s *items) nextGeneration(ctx context.Context) error {
 
 func (g *generation) blind() { g.blindUntil.Store(int64(uptime() + blindness)) }
 
-// avoided reports whether a call is to go without the number. When it was avoided
-// for long enough, one call tries, and the others go on without: its server may
-// still be silent.
+// avoided reports whether a call should not read the number. After blindness has passed, one
+// call tries and the others still don't, because the server may still be silent.
 func (g *generation) avoided() bool {
 	until := g.blindUntil.Load()
 	if until == 0 {

@@ -10,17 +10,16 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// An item's value is a tag byte, the generation in which it was written, its stamp,
-// both 8 bytes little-endian, and the strategy's state. The stamp is the latest time,
-// by any server's clock, at which the key was written. A value with another tag, such
-// as that of an earlier layout, or out of range reads as an untouched key and is
-// replaced by the next draw.
+// An item's value is a tag byte, the generation in which it was written, its stamp, both in
+// 8 bytes little-endian, and the strategy's state. The stamp is the latest time, by any
+// server's clock, at which the key was written. A value with another tag or out of range,
+// such as one of an earlier layout, reads as an untouched key, and the next draw replaces
+// it.
 const (
 	itemTag         = 'U'
 	itemHeaderBytes = 1 + 8 + 8
-	// itemOverheadBytes is what Memcached's limit counts besides the state: our
-	// header, a key of 250 bytes and its own header of some 60 bytes, the rest
-	// to be safe.
+	// itemOverheadBytes is what Memcached's limit counts in addition to the state: our
+	// header, a key of up to 250 bytes, Memcached's header of some 60 bytes and a reserve.
 	itemOverheadBytes = itemHeaderBytes + 250 + 245
 )
 
@@ -33,7 +32,7 @@ type entry struct {
 	state      []byte          // nil for an untouched key
 }
 
-// entryOf reads item as of generation.
+// entryOf reads item in the given generation.
 func entryOf(item *memcache.Item, generation uint64) entry {
 	e := entry{item: item, generation: generation}
 	if item == nil || len(item.Value) < itemHeaderBytes || item.Value[0] != itemTag {
@@ -41,8 +40,8 @@ func entryOf(item *memcache.Item, generation uint64) entry {
 	}
 	written, stamp := binary.LittleEndian.Uint64(item.Value[1:]), binary.LittleEndian.Uint64(item.Value[9:])
 	// A reset of the namespace forgets the stamp with the state. An item of a later
-	// generation means that the number was lost, with the server or the memory that
-	// held it: what was reset before may count again, but nobody gets a fresh quota.
+	// generation means that the number was lost with its server. What was reset before may
+	// then count again, but nobody gets a fresh quota.
 	if written < generation || stamp > traffik.MaxUnits {
 		return e
 	}
@@ -53,7 +52,7 @@ func entryOf(item *memcache.Item, generation uint64) entry {
 	return e
 }
 
-// value is what to store for a state written at stamp.
+// value returns the item's value for a state written at stamp.
 func (e *entry) value(stamp traffik.Instant, state []byte) []byte {
 	value := make([]byte, 0, itemHeaderBytes+len(state))
 	value = append(value, itemTag)
@@ -63,21 +62,21 @@ func (e *entry) value(stamp traffik.Instant, state []byte) []byte {
 }
 
 const (
-	// longestRelative is the longest time to live that Memcached counts from
-	// now; it reads larger numbers as dates.
+	// longestRelative is the longest time to live in seconds. Memcached reads larger numbers
+	// as dates.
 	longestRelative = 30 * 24 * 60 * 60
-	// never is what Memcached takes for no expiry at all.
+	// never means no expiry.
 	never = 0
-	// spare is added to each time to live, in seconds. Memcached's clock ticks in
-	// seconds, so an item may go up to a second before its number says.
+	// spare is added to each time to live, in seconds. Memcached's clock ticks in seconds, so
+	// an item may expire up to a second early.
 	spare = 2
-	// goneAfter is how long after the time that it was to be kept an item is gone
-	// at the latest: the spare seconds, and one for rounding up.
+	// goneAfter is when an item is gone at the latest, after the time for which it was to be
+	// kept: the spare seconds, and one for rounding up.
 	goneAfter = (spare + 1) * time.Second
 )
 
-// expiration is how Memcached is told to keep an item for d and the spare seconds, at
-// the time unix by the wall clock.
+// expiration returns the number that tells Memcached to keep an item for d and the spare
+// seconds. unix is the wall clock's time.
 func expiration(d time.Duration, unix int64) int32 {
 	seconds := spare + max(0, int64(d/time.Second))
 	if d%time.Second > 0 {

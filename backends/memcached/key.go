@@ -8,21 +8,20 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Memcached takes keys of up to 250 bytes without spaces and control
-// characters, and ends a command at a line break. Ours are
+// Memcached accepts keys of up to 250 bytes without spaces and control characters, and ends
+// a command at a line break. Our keys are
 //
 //	namespace "~" scope "~" identity
 //
-// with parts that are printable ASCII without "~" and "#" as they are, and any
-// other, or longer, part as "#" and its hash: no text of a caller's can end a
-// part or pass for a hash.
+// A short part of printable ASCII without "~" and "#" stays as it is. Any other part becomes
+// "#" and its hash. So no text of a caller can end a part or look like a hash.
 const (
 	separator          = "~"
 	hashMark           = "#"
 	maxNamespaceBytes  = 64
 	maxScopeBytes      = 80
 	maxIdentityBytes   = 100
-	hashBytes          = 16 // nobody finds two texts with one hash of 128 bits on purpose
+	hashBytes          = 16 // nobody can find two texts with the same 128 bits
 	generationKeyWords = "generation"
 )
 

@@ -10,11 +10,11 @@ import (
 
 const (
 	defaultNamespace = "traffik"
-	// defaultTimeout leaves room for some retries of a client with its default
-	// Timeout of 500 ms for each request.
+	// defaultTimeout leaves time for some retries if the client has its default Timeout of
+	// 500 ms for a request.
 	defaultTimeout = 2 * time.Second
-	// defaultMaxSkew is far beyond the differences between servers that keep time by
-	// NTP, and costs memory for a minute more for each key.
+	// defaultMaxSkew is far above the differences between servers on NTP. It keeps each
+	// item for a minute longer.
 	defaultMaxSkew = time.Minute
 	longestSkew    = 24 * time.Hour
 	// defaultMaxItemBytes is Memcached's own default, its option -I.
@@ -45,9 +45,9 @@ type optionFunc func(c *config)
 
 func (f optionFunc) apply(c *config) { f(c) }
 
-// WithNamespace keeps this application's keys apart from those of others on the
-// same servers; the default is "traffik". Accepted are 1 to 64 printable ASCII
-// characters besides space, "~" and "#".
+// WithNamespace separates the keys of this application from those of others on the same
+// servers. It accepts 1 to 64 printable ASCII characters other than space, "~" and "#". The
+// default is "traffik".
 func WithNamespace(name string) Option {
 	return optionFunc(func(c *config) {
 		if name == "" || len(name) > maxNamespaceBytes || !readable(name) {
@@ -57,9 +57,9 @@ func WithNamespace(name string) Option {
 	})
 }
 
-// WithTimeout bounds a whole call, retries and waiting for other callers of the
-// same key included; above 0, and 2 s by default. A call whose ctx ends earlier returns
-// then. The client's own Timeout bounds each of its requests.
+// WithTimeout bounds a whole call, including retries and the wait for other callers of a
+// key. It must be above 0; the default is 2 s. The client's own Timeout bounds each
+// request.
 func WithTimeout(timeout time.Duration) Option {
 	return optionFunc(func(c *config) {
 		if timeout <= 0 {
@@ -69,13 +69,14 @@ func WithTimeout(timeout time.Duration) Option {
 	})
 }
 
-// WithMaxSkew sets how far apart the clocks of the application's servers may be, from
-// 0 to 24 hours; the default is a minute. Clocks that differ by that much at most admit
-// what one clock would, and what it would in the time by which they differ.
+// WithMaxSkew sets how far apart the clocks of the application's servers may be, from 0 to
+// 24 hours. The default is a minute. Clocks that differ by no more admit what one clock
+// would, plus what it would admit in the time by which they differ.
 //
-// Items are kept that much longer than the clock that wrote them needs them, so that one
-// that is behind finds them. A larger difference is logged, see [WithLogger]: each time
-// an item expires, a server whose clock is further behind may admit up to a limit more.
+// Items are kept that much longer than their writer's clock needs them, so that a server
+// whose clock is behind still finds them. If a clock is further behind, its server may
+// admit up to one limit more each time an item expires; the backend then logs a warning,
+// see [WithLogger].
 func WithMaxSkew(skew time.Duration) Option {
 	return optionFunc(func(c *config) {
 		if skew < 0 || skew > longestSkew {
@@ -85,10 +86,10 @@ func WithMaxSkew(skew time.Duration) Option {
 	})
 }
 
-// WithLogger sets where the backend logs, at most once a minute, that clocks differ by
-// more than [WithMaxSkew] allows. The record names the cure. The default is
-// [slog.Default] as it stands when a record is written; a logger over
-// [slog.DiscardHandler] silences it. A nil logger is a configuration error.
+// WithLogger sets the logger for the warning, at most once a minute, that clocks differ by
+// more than [WithMaxSkew] allows. The default is [slog.Default] at the time of the
+// warning. To silence it, pass a logger over [slog.DiscardHandler]. A nil logger is a
+// configuration error.
 func WithLogger(logger *slog.Logger) Option {
 	return optionFunc(func(c *config) {
 		if logger == nil {
@@ -98,9 +99,9 @@ func WithLogger(logger *slog.Logger) Option {
 	})
 }
 
-// WithMaxItemBytes tells the largest item that the servers take, their option
-// -I; the default is theirs, 1 MiB. A throttle whose strategy might need more is
-// refused by [traffik.New].
+// WithMaxItemBytes sets the size of the largest item that the servers accept, which is their
+// option -I. The default is 1 MiB, as theirs. [traffik.New] refuses a throttle whose
+// strategy might need a larger item.
 func WithMaxItemBytes(n int) Option {
 	return optionFunc(func(c *config) {
 		if n < minItemBytes {

@@ -12,11 +12,11 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// items is the [store.Store] of a Backend: one item for each key.
+// items is the [store.Store] of a Backend, with one item for each key.
 //
-// An item is decided at its own time: the clock's, or its stamp if that is later, by
-// however much. So one key's time never goes back, and no server's clock counts as time
-// that passed for another. Nothing is ever repaired: no state lies ahead of its stamp.
+// A key is decided at the clock's time or at its item's stamp, whichever is later. So the
+// time of a key never goes back, and a difference between two clocks never counts as time
+// that passed. No state lies ahead of its stamp, so none needs a repair.
 type items struct {
 	client     *memcache.Client
 	clock      traffik.Clock
@@ -54,9 +54,9 @@ func (s *items) Write(_ context.Context, e *store.Entry) error {
 			traffik.ErrBackend, e.Key.Scope.Value(), len(e.Next), s.maxState)
 	}
 	read, _ := e.Data.(*entry) // as Read has set it
-	// A key that is untouched again keeps its stamp until all clocks have passed it: a
-	// server whose clock is behind would begin anew at its own time, one whose clock is
-	// ahead after that, and so on.
+	// An untouched key keeps its stamp until all clocks have passed it. Without the stamp, a
+	// server whose clock is behind would start again at its own time, then one whose clock
+	// is ahead, and so on.
 	item := &memcache.Item{
 		Key: read.name, Value: read.value(e.At, e.Next),
 		Expiration: expiration(min(e.For, traffik.Never-s.maxSkew)+s.maxSkew, wallSeconds()),
@@ -64,8 +64,8 @@ func (s *items) Write(_ context.Context, e *store.Entry) error {
 	return s.replace(read.item, item)
 }
 
-// replace stores item in place of old, nil for none, or returns [store.ErrConflict] if
-// that was changed, or went, meanwhile.
+// replace stores item in place of old, nil for none. It returns [store.ErrConflict] if old
+// was changed or removed meanwhile.
 func (s *items) replace(old, item *memcache.Item) error {
 	var err error
 	if old == nil {
@@ -83,7 +83,7 @@ func (s *items) replace(old, item *memcache.Item) error {
 	return failed(err)
 }
 
-// failed is what callers get to see of an error of the client.
+// failed wraps an error of the client.
 func failed(err error) error {
 	return fmt.Errorf("%w: memcached: %w", traffik.ErrBackend, err)
 }
