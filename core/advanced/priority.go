@@ -80,18 +80,18 @@ func (Priority) Classes() []string { return []string{Low, Normal, High, Critical
 // Decide implements [traffik.Strategy].
 func (s Priority) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
 	c, level, ceilings := readLevels(state, d), levelOf(d.Class), s.ceilings(d.Rate)
-	one := windowCount{c.Window, c.n[level]}
-	write := one.draw(d, one.n+c.room(level, &ceilings), &dec)
-	c.n[level], dec.Limit = one.n, ceilings[level]
+	c.n = c.used[level]
+	write := c.draw(d, c.n+c.room(level, &ceilings), &dec)
+	c.used[level], dec.Limit = c.n, ceilings[level]
 	if !dec.Allowed && d.Cost > dec.Limit {
 		dec.RetryAfter = traffik.Never
 	}
-	if c.n == [levels]int64{} {
+	if c.used == [levels]int64{} {
 		return dst, dec
 	}
-	dec.ResetAfter = one.untilEnd(d)
+	dec.ResetAfter = c.untilEnd(d)
 	if write {
-		dst = count.AppendState(dst, priorityTag, int64(dec.At), c.n[0], c.n[1], c.n[2], c.n[3])
+		dst = count.AppendState(dst, priorityTag, int64(dec.At), c.used[0], c.used[1], c.used[2], c.used[3])
 	}
 	return dst, dec
 }
@@ -103,20 +103,20 @@ func (s Priority) ceilings(r traffik.Rate) (units [levels]int64) {
 	return units
 }
 
-// levelCount is a count for each class.
+// levelCount is a count for each class, and in n the one that is drawn on.
 type levelCount struct {
-	count.Window
-	n [levels]int64
+	windowCount
+	used [levels]int64
 }
 
 func readLevels(state []byte, d *traffik.Draw) (c levelCount) {
 	var t int64
 	now, p := int64(d.Now), periodMicros(d.Rate)
-	if !count.ReadState(state, priorityTag, &t, &c.n[0], &c.n[1], &c.n[2], &c.n[3]) || c.n == [levels]int64{} {
-		return levelCount{Window: count.WindowAt(now, now, p)}
+	if !count.ReadState(state, priorityTag, &t, &c.used[0], &c.used[1], &c.used[2], &c.used[3]) || c.used == [levels]int64{} {
+		return levelCount{windowCount: windowCount{Window: count.WindowAt(now, now, p)}}
 	}
 	if c.Window = count.WindowAt(t, now, p); c.Rolled > 0 {
-		c.n = [levels]int64{}
+		c.used = [levels]int64{}
 	}
 	return c
 }
@@ -127,7 +127,7 @@ func (c *levelCount) room(level int, ceilings *[levels]int64) int64 {
 	var sum int64 // at most 2^55
 	room := int64(count.MaxUnits)
 	for i := range levels {
-		sum += c.n[i]
+		sum += c.used[i]
 		if i >= level {
 			room = min(room, ceilings[i]-sum)
 		}
@@ -155,10 +155,10 @@ type LevelInfo struct {
 func (s Priority) Describe(state []byte, d *traffik.Draw) any {
 	c, ceilings := readLevels(state, d), s.ceilings(d.Rate)
 	var used int64
-	for _, n := range c.n {
+	for _, n := range c.used {
 		used = count.Add(used, n)
 	}
-	level := func(i int) LevelInfo { return LevelInfo{Ceiling: ceilings[i], Used: c.n[i]} }
+	level := func(i int) LevelInfo { return LevelInfo{Ceiling: ceilings[i], Used: c.used[i]} }
 	return PriorityInfo{
 		WindowInfo: windowInfo(c.Window, ceilings[levels-1], used),
 		Low:        level(0), Normal: level(1), High: level(2), Critical: level(3),

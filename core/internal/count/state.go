@@ -11,11 +11,9 @@ import (
 
 // AppendState appends a state. Each field lies in 0..2^53.
 func AppendState(dst []byte, tag byte, fields ...int64) []byte {
-	at := len(dst)
-	dst = append(dst, make([]byte, 1+8*len(fields))...)
-	dst[at] = tag
-	for i, v := range fields {
-		PutField(dst[at+1+8*i:], v)
+	dst = append(dst, tag)
+	for _, v := range fields {
+		dst = AppendField(dst, v)
 	}
 	return dst
 }
