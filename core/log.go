@@ -75,14 +75,7 @@ func (w *warner) due(kind warning) bool {
 	return w.last[kind].CompareAndSwap(last, now)
 }
 
-// warn logs message if a warning of this kind is due.
-func (w *warner) warn(ctx context.Context, kind warning, message string, attrs ...slog.Attr) {
-	if w.due(kind) {
-		w.write(ctx, message, attrs)
-	}
-}
-
-// write logs message, due or not.
+// write logs message at level Warn.
 func (w *warner) write(ctx context.Context, message string, attrs []slog.Attr) {
 	logger := w.logger
 	if logger == nil {
