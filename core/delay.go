@@ -11,15 +11,12 @@ import (
 // anyDelay is the bound of a request that can wait for ever.
 const anyDelay time.Duration = math.MaxInt64
 
-// boundDelay returns how long r can be held, and shortens the queue of op so that a longer
+// boundDelay returns how long r, which has a Holder, can be held, and shortens the queue of op so that a longer
 // wait is denied: its capacity becomes what is served within the bound, rounded up. What
 // the rounding lets in, [Request.RefuseDelay] refuses.
 func (r *Request) boundDelay(ctx context.Context, op *Op) time.Duration {
-	if r == nil || r.Holder == nil || op.Draw.Cost <= 0 {
-		return anyDelay
-	}
 	queue, ok := op.Strategy.(LeakyBucketWithQueue)
-	if !ok {
+	if !ok || op.Draw.Cost <= 0 {
 		return anyDelay
 	}
 	longest := max(0, r.Holder.MaxDelay(ctx))
@@ -39,9 +36,6 @@ func (r *Request) boundDelay(ctx context.Context, op *Op) time.Duration {
 // delayWithin corrects the decision on op, whose queue boundDelay may have shortened: the
 // limit is the throttle's again, and all numbers mean draws that start within the bound.
 func (r *Result) delayWithin(longest time.Duration, op *Op) {
-	if longest == anyDelay {
-		return
-	}
 	shortened, ok := op.Strategy.(LeakyBucketWithQueue)
 	if !ok {
 		return

@@ -105,44 +105,33 @@ func (g *Gate) misused(ctx context.Context) error {
 
 // admit charges those throttles that have not decided r yet, all or none, and repeats the
 // results of the others without their charge and delay: those belong to the first use,
-// which refunds and holds once.
-func (r *Request) admit(ctx context.Context, throttles []*Throttle) (Verdict, error) {
+// which refunds and holds once. A use inside a function that another use asks for its
+// identity, rate or cost is not remembered, and neither is one that ends with an error.
+func (r *Request) admit(ctx context.Context, throttles []*Throttle) (v Verdict, err error) {
 	memo := r.memo()
 	var repeated []Result
-	rest := throttles
-	for i, t := range throttles {
-		if res, decided := memo.verdict.of(t); decided && res.stands() {
-			if len(repeated) == 0 {
-				rest = slices.Clone(throttles[:i])
+	if memo.used {
+		if repeated, throttles = memo.repeat(throttles); len(repeated) > 0 {
+			if v = verdictOf(repeated...); len(throttles) == 0 || !v.Allowed() {
+				return v, nil
 			}
-			res.cost, res.Delay = 0, 0
-			repeated = append(repeated, res)
-		} else if len(repeated) > 0 {
-			rest = append(rest, t)
 		}
 	}
-	if len(repeated) == 0 {
-		return memo.draw(ctx, r, throttles)
+	v.rec = &memo.first
+	if memo.used {
+		v.rec = new(record)
 	}
-	if v := verdictOf(repeated...); len(rest) == 0 || !v.Allowed() {
-		return v, nil
+	memo.used = true
+	nested := memo.deciding
+	if !nested {
+		memo.deciding = true
+		defer func() { memo.deciding = false }() // a function of the application may panic
 	}
-	v, err := memo.draw(ctx, r, rest)
-	return verdictOf(append(repeated, v.all()...)...), err
-}
-
-// draw charges throttles that have not decided r yet, all or none, and remembers the
-// verdict unless there is an error. A use inside a function that another use asks for its
-// identity, rate or cost is not remembered.
-func (m *requestMemo) draw(ctx context.Context, r *Request, throttles []*Throttle) (v Verdict, err error) {
-	v = Verdict{rec: m.record()}
-	if m.deciding {
-		return v, v.rec.take(ctx, r, "", throttles, defaultCost, false)
+	if err = v.rec.take(ctx, r, "", throttles, defaultCost, false); err == nil && !nested {
+		memo.add(v)
 	}
-	m.deciding = true
-	defer func() { m.deciding = false }() // a function of the application may panic
-	if err = v.rec.take(ctx, r, "", throttles, defaultCost, false); err == nil {
-		m.add(v)
+	if len(repeated) > 0 {
+		return verdictOf(append(repeated, v.all()...)...), err
 	}
 	return v, err
 }
@@ -226,21 +215,28 @@ func (s GateSubject) take(ctx context.Context, units int64, peek bool, rec *reco
 // return.
 func (rec *record) take(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64, peek bool) error {
 	before := ctx.Err()
-	if before == nil && !peek && units != 0 && rec.hit(ctx, r, id, throttles, units) {
+	plain := len(throttles) <= len(rec.limits) && throttles[0].settings.Load().plain
+	if before == nil && plain && !peek && units != 0 && rec.hit(ctx, r, id, throttles, units) {
 		return nil
 	}
-	rec.results = make([]Result, len(throttles))
-	err := takeAll(ctx, before, r, id, throttles, units, peek, rec.results)
-	shareCharges(rec.results)
+	results := make([]Result, len(throttles))
+	err := takeAll(ctx, before, r, id, throttles, units, peek, results)
+	var charges []charge // shared by all copies of results that took units
+	for i := range results {
+		if results[i].took() {
+			if charges == nil {
+				charges = make([]charge, len(results))
+			}
+			results[i].charge = &charges[i]
+		}
+	}
+	rec.keep(results)
 	return err
 }
 
 // hit is take for plain throttles on one Memory that count one identity, the common case.
 // For others it reports false and has done nothing.
 func (rec *record) hit(ctx context.Context, r *Request, id string, throttles []*Throttle, units int64) (done bool) {
-	if len(throttles) > len(rec.limits) {
-		return false
-	}
 	var memory *Memory
 	for i, t := range throttles {
 		set := t.settings.Load()
@@ -260,6 +256,6 @@ func (rec *record) hit(ctx context.Context, r *Request, id string, throttles []*
 	if memory.closed.Load() || ctx.Err() != nil { // ctx may have ended while the request was read
 		return false
 	}
-	rec.id, rec.units, rec.n = id, max(0, units), int8(len(throttles))
+	rec.id, rec.units, rec.n = id, max(0, units), int32(len(throttles)) //nolint:gosec // five at most
 	return memory.hitAll(rec)
 }

@@ -55,29 +55,13 @@ func takeAll(ctx context.Context, before error, r *Request, id string, throttles
 	return g.askAll(ctx, results)
 }
 
-// add adds the op of result i, after those of the same backend.
+// add adds the op of result i.
 func (g *gateTake) add(ctx context.Context, r *Request, res *Result, rate Rate, i int) {
 	n := len(g.ops)
 	g.ops, g.indexes, g.out = append(g.ops, res.op(rate)), append(g.indexes, i), append(g.out, Decision{})
-	g.longest = min(g.longest, r.boundDelay(ctx, &g.ops[n]))
-}
-
-// groupEnd sorts the ops of the same backend as that of op from behind it, and returns the
-// end of them.
-func (g *gateTake) groupEnd(results []Result, from int) (to int) {
-	backend := func(i int) Backend { return results[g.indexes[i]].settings.backend }
-	to = from + 1
-	for i := to; i < len(g.ops); i++ {
-		if backend(i) != backend(from) {
-			continue
-		}
-		for k := i; k > to; k-- {
-			g.ops[k], g.ops[k-1] = g.ops[k-1], g.ops[k]
-			g.indexes[k], g.indexes[k-1] = g.indexes[k-1], g.indexes[k]
-		}
-		to++
+	if r != nil && r.Holder != nil {
+		g.longest = min(g.longest, r.boundDelay(ctx, &g.ops[n]))
 	}
-	return to
 }
 
 // askAll asks one backend after the other until one denies. What was charged before that
@@ -90,7 +74,17 @@ func (g *gateTake) askAll(ctx context.Context, results []Result) error {
 		}
 	}()
 	for from < len(g.ops) {
-		to := g.groupEnd(results, from)
+		to, backend := from+1, results[g.indexes[from]].settings.backend
+		for i := to; i < len(g.ops); i++ { // the ops of one backend come in a row
+			if results[g.indexes[i]].settings.backend != backend {
+				continue
+			}
+			for k := i; k > to; k-- {
+				g.ops[k], g.ops[k-1] = g.ops[k-1], g.ops[k]
+				g.indexes[k], g.indexes[k-1] = g.indexes[k-1], g.indexes[k]
+			}
+			to++
+		}
 		denied, err := g.ask(ctx, results, from, to)
 		if err != nil || denied && !g.peek {
 			return err
@@ -122,7 +116,9 @@ func (g *gateTake) ask(ctx context.Context, results []Result, from, to int) (den
 		res := &results[i]
 		res.Decision = out[k]
 		res.answer()
-		res.delayWithin(g.longest, &ops[k])
+		if g.longest != anyDelay {
+			res.delayWithin(g.longest, &ops[k])
+		}
 		denied = denied || res.denies()
 	}
 	if !denied && !g.peek {

@@ -194,12 +194,17 @@ func (s *settings) takeKnown(ctx context.Context, r *Request, rate Rate, peek bo
 		return true
 	}
 	op := res.op(rate)
-	longest := r.boundDelay(ctx, &op)
+	longest := anyDelay
+	if r != nil && r.Holder != nil {
+		longest = r.boundDelay(ctx, &op)
+	}
 	if !s.memory.takeKnown(op.Key, op.Strategy, op.counting, &op.Draw, &res.Decision, !peek) {
 		return false
 	}
 	res.answer()
-	res.delayWithin(longest, &op)
+	if longest != anyDelay {
+		res.delayWithin(longest, &op)
+	}
 	if peek {
 		res.cost = 0
 	}
@@ -225,20 +230,26 @@ func (s *settings) prepare(ctx context.Context, before error, r *Request, id str
 		}
 		return rate, false, s.requestFailed(ctx, r, readingIdentity, err, res)
 	}
-	if rate, err = s.rateFor(r); err != nil {
-		return rate, false, s.requestFailed(ctx, r, readingRate, err, res)
+	if rate = s.rate; s.rateOf != nil {
+		if rate, err = s.rateFor(r); err != nil {
+			return rate, false, s.requestFailed(ctx, r, readingRate, err, res)
+		}
 	}
 	res.limit, res.period = rate.limit, rate.period
 	if rate.IsUnlimited() {
 		return rate, false, res.pass(true)
 	}
-	if res.cost, err = s.costFor(r, units); err != nil {
-		return rate, false, s.requestFailed(ctx, r, readingCost, err, res)
+	if res.cost = s.costOr(units); units == defaultCost && s.costOf != nil {
+		if res.cost, err = s.costFor(r); err != nil {
+			return rate, false, s.requestFailed(ctx, r, readingCost, err, res)
+		}
 	}
 	if res.cost == 0 && !peek {
 		return rate, false, res.pass(false)
 	}
-	res.class = s.classFor(r)
+	if s.classOf != nil {
+		res.class = s.classFor(r)
+	}
 	return rate, true, nil
 }
 
@@ -289,10 +300,7 @@ func (s *settings) rateFor(r *Request) (Rate, error) {
 	return rate, nil
 }
 
-func (s *settings) costFor(r *Request, units int64) (int64, error) {
-	if units != defaultCost || s.costOf == nil {
-		return s.costOr(units), nil
-	}
+func (s *settings) costFor(r *Request) (int64, error) {
 	cost, err := s.costOf(orEmpty(r))
 	if err == nil && cost < 0 {
 		err = fmt.Errorf("%w: a cost of %d; accepted is 0 or more", ErrUsage, cost)

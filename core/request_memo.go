@@ -34,30 +34,40 @@ func (r *Request) memo() *requestMemo {
 	return r.shared
 }
 
-// record returns room for one use.
-func (m *requestMemo) record() *record {
-	if m.used {
-		return new(record)
+// repeat returns the results that stand, to be repeated without their charge and delay, and
+// the throttles without one.
+func (m *requestMemo) repeat(throttles []*Throttle) (repeated []Result, rest []*Throttle) {
+	for _, t := range throttles {
+		if res, decided := m.verdict.of(t); decided && res.stands() {
+			res.cost, res.Delay = 0, 0
+			repeated = append(repeated, res)
+		}
 	}
-	m.used = true
-	return &m.first
+	if len(repeated) == 0 {
+		return nil, throttles
+	}
+	for _, t := range throttles {
+		if !slices.ContainsFunc(repeated, func(res Result) bool { return res.settings.owner == t }) {
+			rest = append(rest, t)
+		}
+	}
+	return repeated, rest
 }
 
 // add adds v, the verdict of one use, to that of the request. It replaces earlier results
 // of the same throttles, which did not stand. Verdicts in the hands of callers don't change.
 func (m *requestMemo) add(v Verdict) {
-	again := func(res Result) bool {
-		_, decided := v.of(res.settings.owner)
-		return decided
-	}
-	outer := m.verdict.rec
-	for i := range m.verdict.len() {
-		if again(m.verdict.result(i)) {
-			outer = verdictOf(slices.DeleteFunc(m.verdict.all(), again)...).rec
-			break
+	if outer := m.verdict; outer.rec != nil {
+		again := func(res Result) bool {
+			_, decided := v.of(res.settings.owner)
+			return decided
 		}
+		if all := outer.all(); slices.ContainsFunc(all, again) {
+			outer = verdictOf(slices.DeleteFunc(all, again)...)
+		}
+		v.rec.outer, v.rec.earlier, v.rec.stopped = outer.rec, int32(outer.len()), !outer.Allowed() //nolint:gosec // few
 	}
-	v.rec.outer, v.uses = outer, true
+	v.uses = true
 	m.verdict = v
 }
 

@@ -18,14 +18,16 @@ type Verdict struct {
 // Every other use writes results.
 type record struct {
 	outer   *record  // of the use before on the same request, nil if there was none
+	earlier int32    // the number of results of the uses before
+	n       int32    // the number of its own results
+	denied  bool     // one of its own results stops the request
+	stopped bool     // one of the uses before stops the request
 	results []Result // nil if limits hold the outcome
 
 	// What limits have in common.
 	id     string
 	at     Instant
 	units  int64 // taken from each, 0 for the cost of its throttle
-	n      int8  // limits in use
-	denied bool  // one of them stops the request
 	limits [hitLimits]limit
 }
 
@@ -38,8 +40,20 @@ type limit struct {
 	outcome      Outcome
 }
 
-// verdictOf is a verdict of results.
-func verdictOf(results ...Result) Verdict { return Verdict{rec: &record{results: results}} }
+// verdictOf returns a verdict of results.
+func verdictOf(results ...Result) Verdict {
+	rec := new(record)
+	rec.keep(results)
+	return Verdict{rec: rec}
+}
+
+// keep makes results those of rec.
+func (rec *record) keep(results []Result) {
+	rec.results, rec.n, rec.denied = results, int32(len(results)), false //nolint:gosec // as many as there are throttles
+	for i := range results {
+		rec.denied = rec.denied || results[i].denies()
+	}
+}
 
 func (rec *record) costOf(l *limit) int64 {
 	if rec.units > 0 {
@@ -65,32 +79,26 @@ func (l *limit) decision(at Instant) Decision {
 }
 
 // len is the number of results.
-func (v Verdict) len() (n int) {
-	for rec := v.rec; rec != nil; rec = v.before(rec) {
-		n += rec.len()
+func (v Verdict) len() int {
+	switch {
+	case v.rec == nil:
+		return 0
+	case v.uses:
+		return int(v.rec.earlier + v.rec.n)
 	}
-	return n
-}
-
-// before is the record of the use before that of rec, nil if there is none in v.
-func (v Verdict) before(rec *record) *record {
-	if v.uses {
-		return rec.outer
-	}
-	return nil
+	return int(v.rec.n)
 }
 
 // at finds result i. Results of the earliest use come first.
 func (v Verdict) at(i int) (rec *record, in int) {
-	if !v.uses || v.rec.outer == nil { // nearly always
-		return v.rec, i
-	}
-	rec, end := v.rec, v.len()
-	for i < end-rec.len() {
-		end -= rec.len()
+	rec, first := v.rec, 0
+	for v.uses {
+		if first = int(rec.earlier); i >= first {
+			break
+		}
 		rec = rec.outer
 	}
-	return rec, i - (end - rec.len())
+	return rec, i - first
 }
 
 // settings returns the settings of result i.
@@ -109,23 +117,6 @@ func (v Verdict) result(i int) Result {
 		return rec.results[i]
 	}
 	return rec.limits[i].result(rec)
-}
-
-func (rec *record) len() int {
-	if rec.results != nil {
-		return len(rec.results)
-	}
-	return int(rec.n)
-}
-
-// denies reports whether a result of rec stops the request.
-func (rec *record) denies() bool {
-	for i := range rec.results {
-		if rec.results[i].denies() {
-			return true
-		}
-	}
-	return rec.results == nil && rec.denied
 }
 
 // result makes the result of l, which is part of rec.
@@ -161,27 +152,9 @@ func (v Verdict) of(t *Throttle) (res Result, decided bool) {
 	return Result{}, false
 }
 
-// shareCharges gives each result that took units a charge, which its copies share.
-func shareCharges(results []Result) {
-	var charges []charge
-	for i := range results {
-		if res := &results[i]; res.took() {
-			if charges == nil {
-				charges = make([]charge, len(results))
-			}
-			res.charge = &charges[i]
-		}
-	}
-}
-
 // Allowed reports whether no throttle stops the request.
 func (v Verdict) Allowed() bool {
-	for rec := v.rec; rec != nil; rec = v.before(rec) {
-		if rec.denies() {
-			return false
-		}
-	}
-	return true
+	return v.rec == nil || !v.rec.denied && !(v.uses && v.rec.stopped)
 }
 
 // Results returns the result of each throttle in the order of use. A result whose charge
@@ -249,11 +222,10 @@ func (v Verdict) RetryAfter() time.Duration {
 // its queueing strategies, without report-only throttles.
 func (v Verdict) Delay() time.Duration {
 	var longest time.Duration
-	for rec := v.rec; rec != nil; rec = v.before(rec) { // the limits of a record have no delay
-		for i := range rec.results {
-			if r := &rec.results[i]; !r.reportsOnly() {
-				longest = max(longest, r.Delay)
-			}
+	for i := range v.len() {
+		rec, i := v.at(i)
+		if rec.results != nil && !rec.results[i].reportsOnly() { // limits have no delay
+			longest = max(longest, rec.results[i].Delay)
 		}
 	}
 	return longest
