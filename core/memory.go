@@ -254,12 +254,6 @@ func (m *Memory) enter(id string) (sh *shard, hash uint64, now Instant) {
 	return sh, hash, m.instant(sh, reading)
 }
 
-// shard returns the shard of an identity, and its hash.
-func (m *Memory) shard(id string) (sh *shard, hash uint64) {
-	hash = m.hash.of(id)
-	return &m.shards[hash&m.mask], hash
-}
-
 // now reads the clock, clamped to the range of an [Instant].
 func (m *Memory) now() Instant { return m.clock.Now().Add(0) }
 

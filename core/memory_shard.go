@@ -58,6 +58,12 @@ type slot struct {
 	e    *entry
 }
 
+// shard returns the shard of an identity, and its hash.
+func (m *Memory) shard(id string) (sh *shard, hash uint64) {
+	hash = m.hash.of(id)
+	return &m.shards[hash&m.mask], hash
+}
+
 // latest returns the reading for a draw that read the clock just before it got the lock. If
 // another draw read later and got the lock first, its reading holds for both: so time never
 // steps back between two draws on a key because of scheduling, and either reading lies
