@@ -212,6 +212,26 @@ func TestAllOrNothingKeyByKey(t *testing.T) {
 	}
 }
 
+// What was written before the store panics is refunded too.
+func TestPanicBetweenTwoKeys(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		b := newBackend(t, f, store.Options{})
+		f.onWrite = func(n int64) error {
+			if n == 2 {
+				panic("store")
+			}
+			return nil
+		}
+		if got := <-takeIn(t.Context(), b, draw("a", 2), draw("b", 2)); got.panicked != "store" {
+			t.Errorf("%+v, want the panic", got)
+		}
+		wantLeft(t, b, "a", 10)
+		wantLeft(t, b, "b", 10)
+	})
+}
+
 // A store that conflicts for ever ends in ErrContention; a store that is silent ends in
 // Options.Late, and waiting for others in Options.Busy.
 func TestErrors(t *testing.T) {
