@@ -15,17 +15,16 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// roundTripTimeout bounds how long a call waits for its round trip and the answer, and
-// is after how long the client does not try a round trip again. Callers have
-// bounds of their own and leave earlier.
+// roundTripTimeout bounds a call, the wait for its round trip included, and the attempts of
+// the client at one round trip. Callers with a shorter deadline leave earlier.
 const roundTripTimeout = 5 * time.Second
 
-// maxStateBytes bounds a state: a script that reads more holds up everybody.
+// maxStateBytes bounds a state: a script that reads more of them holds up everybody.
 const maxStateBytes = 1 << 20
 
-// Backend is a [traffik.Backend] on Redis. It is safe for concurrent use; see
-// the package's documentation for what it promises. Methods of a nil or zero Backend, and
-// calls with a nil context, return an error wrapping [traffik.ErrUsage].
+// Backend is a [traffik.Backend] on Redis. Make it with [New]. It is safe for concurrent
+// use; the package documentation says what it promises. Methods of a nil or zero Backend,
+// and calls with a nil context, return an error wrapping [traffik.ErrUsage].
 type Backend struct {
 	*servers
 	alone    bool // each Take is a round trip
@@ -45,10 +44,9 @@ type Backend struct {
 	end   context.CancelFunc
 }
 
-// New returns a backend over client, which stays the caller's: it is never
-// closed here. New does no I/O, so that an app starts while Redis is down, and
-// its limits begin when Redis is there. It returns an error wrapping
-// [traffik.ErrConfig] for a nil client or an option that can't be.
+// New returns a backend over client, which the backend never closes. New does no I/O: an
+// application starts while Redis is down, and its limits begin when Redis is up. For a nil
+// client, a nil option or a wrong one, New returns an error wrapping [traffik.ErrConfig].
 func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 	if value := reflect.ValueOf(client); client == nil || value.Kind() == reflect.Pointer && value.IsNil() {
 		return nil, fmt.Errorf("%w: traffikredis.New(nil); give a client of go-redis", traffik.ErrConfig)
@@ -70,8 +68,8 @@ func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 	return b, nil
 }
 
-// Take implements [traffik.Backend]. Ops of one slot (see the package's
-// documentation) are one script call, all or nothing.
+// Take implements [traffik.Backend]. It accepts up to 512 ops. Ops of one slot are one script
+// call, all or nothing; the package documentation says more.
 func (b *Backend) Take(ctx context.Context, ops []traffik.Op, out []traffik.Decision) error {
 	return b.decide(ctx, ops, out, false)
 }
@@ -133,7 +131,7 @@ func (b *Backend) decideParts(ctx context.Context, ops []traffik.Op, out []traff
 // already.
 func moving(err error) bool { return goredis.HasErrorPrefix(err, tryAgain) }
 
-// errUnmade is the answer of a Backend that New did not make.
+// errUnmade is the error of a Backend that New did not make.
 var errUnmade = fmt.Errorf("%w: the redis Backend is nil or zero; make it with traffikredis.New", traffik.ErrUsage)
 
 // enter begins a call, which ends with b.users.leave, or returns why nothing can be
@@ -193,16 +191,14 @@ func (b *Backend) decideAt(ctx context.Context, where slot, ops []traffik.Op, ou
 // MaxStateBytes implements [traffik.StateBounder].
 func (*Backend) MaxStateBytes() int { return maxStateBytes }
 
-// Close implements [traffik.Backend]: new calls fail with [traffik.ErrClosed], and
-// Close returns when the calls under way have returned and no goroutine of the
-// backend is left, also of calls whose callers have left early. It may be called
-// again, from several goroutines, but not by a strategy or a hook of the client,
-// which would wait for itself.
+// Close implements [traffik.Backend]. New calls fail with [traffik.ErrClosed]. Close returns
+// when all calls have returned and no goroutine of the backend is left, including those of
+// calls whose callers have left. It may be called several times and concurrently, but not by
+// a strategy or a hook of the client, which would wait for itself.
 //
-// On a healthy server that takes a round trip or two. While the server hangs, Close
-// returns after some five seconds and the client's ReadTimeout. It takes longer only for
-// a call whose context can't end: the client's timeouts and retries bound that
-// one. The client stays open; close it after the backend.
+// Close takes a round trip or two. While the server hangs, it takes five seconds plus the
+// client's ReadTimeout, or longer for a call whose context can't end: the client's timeouts
+// and retries bound that call. The client stays open; close it after the backend.
 func (b *Backend) Close() error {
 	if b == nil || b.servers == nil {
 		return errUnmade

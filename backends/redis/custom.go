@@ -7,43 +7,44 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// customArguments is how many numbers a [Scripted] strategy hands its script.
+// customArguments is the number of arguments that a [Scripted] strategy hands its script.
 const customArguments = 4
 
-// Scripted is an optional power of a strategy that is not one of the eight of
-// package traffik: Decide a second time, in Lua. A Take of it is then one round
-// trip, and may be mixed with others; without it such a strategy is read, decided
-// in Go and written with a compare-and-set.
+// Scripted is an optional power of a strategy outside package traffik: its Decide a second
+// time, in Lua. A Take then costs one round trip instead of two, and can be mixed with the
+// strategies of package traffik.
 //
-// RedisScript returns the source of a chunk of Lua 5.1, the same for all values
-// of the type. It returns a function
+// RedisScript returns a chunk of Lua 5.1 that returns a function
 //
-//	function(state, draw, cost) return next, decision end
+//		function(state, draw, cost) return next, decision end
 //
-// of the stored state (nil for an untouched key), the draw (the fields limit,
-// period, l/p (limit/period in lowest terms), force, taken, now and args, a table
-// of RedisArguments) and its cost, 0 for a look. next is what Decide appends, nil
-// for nothing; decision is a table with allowed, limit, remaining, retry_after
-// (-1 for never), reset_after, and, if they are not 0 and now, delay and at: whole
-// numbers up to 2^53, times in microseconds. The function must be as pure as
-// Decide: it calls no Redis command and keeps nothing.
+//	  - state is the stored state, nil for an untouched key.
+//	  - draw has the fields limit, period, l and p (limit/period in lowest terms), force,
+//	    taken, now, and args, a table of RedisArguments.
+//	  - cost is the cost of the draw, 0 for a look, below 0 for a refund.
+//	  - next is the next state as Decide appends it, nil for none.
+//	  - decision is a table with allowed, limit, remaining, retry_after (-1 for never; may be
+//	    left out), reset_after, and optionally delay (default 0) and at (default now). Numbers
+//	    are whole and at most 2^53, times in microseconds.
 //
-// A script that fails, or that answers anything else, makes Takes of this strategy
-// fail with [ErrScript], and nothing is written. One that is no Lua does so to
-// those of all Scripted strategies of the backend.
+// The function must be as pure as Decide: it calls no Redis command and keeps nothing.
+//
+// If a script fails or returns anything else, Takes of its strategy fail with [ErrScript]
+// and nothing is written. A source that is not valid Lua fails the Takes of all Scripted
+// strategies of the backend.
 type Scripted interface {
 	traffik.Strategy
 
-	// RedisScript returns the source.
+	// RedisScript returns the source, the same for all values of the type.
 	RedisScript() string
-	// RedisArguments returns numbers of the strategy or the draw that the script
-	// needs: parameters, or a class told as a number.
+	// RedisArguments returns what else the script needs to know: parameters of the
+	// strategy, or the class of the draw as a number.
 	RedisArguments(d *traffik.Draw) [customArguments]float64
 }
 
-// customScripts are the scripts of Scripted strategies that were met so far. They
-// keep their number, so that every spec stays valid, and are part of one script
-// that is sent for their draws alone.
+// customScripts holds the scripts of the Scripted strategies seen so far. All of them are part
+// of one script, which is used only for their draws. A script keeps its number, so that draw
+// specs stay valid.
 type customScripts struct {
 	mu       sync.Mutex
 	sources  []string
@@ -51,7 +52,7 @@ type customScripts struct {
 	script   *script
 }
 
-// family returns the number of the family that source is.
+// family returns the family of the strategies whose script is source.
 func (o *customScripts) family(source string) int32 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -68,7 +69,7 @@ func (o *customScripts) family(source string) int32 {
 	return family
 }
 
-// current returns the script that contains all of them.
+// current returns the script that contains all custom scripts.
 func (o *customScripts) current() *script {
 	o.mu.Lock()
 	defer o.mu.Unlock()

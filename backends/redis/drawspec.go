@@ -8,8 +8,9 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// The families of twins, as script/take.lua numbers them. Strategies with a
-// script of their own come from firstCustom on.
+// The families of strategies, as script/take.lua numbers them. Those below familyLog are
+// counts: Go decides from the state that the script found. Each custom script is a family
+// from firstCustom on.
 const (
 	familyLinear  = 1
 	familyFixed   = 2
@@ -24,23 +25,21 @@ const (
 	flagQueue    = 4
 )
 
-// drawSpec is a draw as the script sees it. Calls of one round trip that draw alike
-// share one.
+// drawSpec is a draw as the script reads it. Equal draws of a batch share one.
 type drawSpec struct {
 	family, flags int32
 	limit, period int64 // units, microseconds
 	units, micros int64 // limit over period in lowest terms
 	cost, takenAt int64
-	// arguments are up to the family. Of a bucket: its capacity and, for a refund, when
-	// its draw left the key free and when its turn comes.
+	// arguments depend on the family. Those of a bucket are its capacity and, for a
+	// refund, when the draw left the key free and when its wait in the queue ends.
 	arguments [customArguments]float64
 }
 
-// defaultLogEntries is that of traffik.SlidingWindowLog.
+// defaultLogEntries is the default MaxEntries of traffik.SlidingWindowLog.
 const defaultLogEntries = 8192
 
-// drawSpecOf tells the script's form of an op, and false for one whose strategy has
-// none.
+// drawSpecOf returns the draw spec of an op, or false if no script knows its strategy.
 func (b *Backend) drawSpecOf(op *traffik.Op) (s drawSpec, ok bool) {
 	rate := op.Draw.Rate
 	s = drawSpec{limit: rate.Limit(), period: int64(rate.Period() / time.Microsecond), cost: op.Draw.Cost}
@@ -82,7 +81,7 @@ func (b *Backend) drawSpecOf(op *traffik.Op) (s drawSpec, ok bool) {
 	return s, true
 }
 
-// or is units, or the default for 0.
+// or returns units, or the default if units is 0.
 func or(units, otherwise int64) int64 {
 	if units == 0 {
 		return otherwise

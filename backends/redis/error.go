@@ -14,36 +14,31 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// What can go wrong with Redis, all of them kinds of [traffik.ErrBackend]. The
-// client's own error is wrapped beside them, but for one of a context, which is not
-// the caller's and stands in the text alone. A call whose context ended returns the
-// cause of that and none of these.
+// The errors of Redis, all of them kinds of [traffik.ErrBackend]. They also wrap the error
+// of the client, except for an error of a context that is not the caller's, which is only
+// quoted. A call whose context ended returns its cause instead.
 var (
-	// ErrUnreachable is wrapped when no server could be asked, or none that may
-	// answer: refused and lost connections, a cluster that is down, a server
-	// that is still loading.
+	// ErrUnreachable is wrapped when no server answered that may decide: a connection was
+	// refused or lost, a cluster is down, a server is still loading.
 	ErrUnreachable = fmt.Errorf("%w: redis can't be reached", traffik.ErrBackend)
-	// ErrTimeout is wrapped when the client's own time ran out: for a
-	// connection, an answer or a place in its pool; when a call had no answer after
-	// five seconds, and at once when 65,536 wait for theirs already.
+	// ErrTimeout is wrapped when a timeout of the client passed: for a connection, an
+	// answer or a free connection of its pool. It is also wrapped when a call had no
+	// answer after five seconds, and at once when 65,536 calls wait already.
 	ErrTimeout = fmt.Errorf("%w: redis did not answer in time", traffik.ErrBackend)
-	// ErrMemory is wrapped when Redis refuses to write because maxmemory is
-	// reached.
+	// ErrMemory is wrapped when Redis refuses to write because it has reached maxmemory.
 	ErrMemory = fmt.Errorf("%w: redis is out of memory", traffik.ErrBackend)
-	// ErrReadOnly is wrapped when the server takes no writes: a replica was asked,
-	// as happens for a moment after a failover, or the server can't save what is
-	// written (MISCONF).
+	// ErrReadOnly is wrapped when the server takes no writes: it is a replica, as happens
+	// for a moment after a failover, or it can't save its data (MISCONF).
 	ErrReadOnly = fmt.Errorf("%w: the redis server is read-only", traffik.ErrBackend)
-	// ErrPermission is wrapped when the user lacks a right; see docs/redis.md
-	// for those that are needed.
+	// ErrPermission is wrapped when the user lacks a right; docs/redis.md lists them.
 	ErrPermission = fmt.Errorf("%w: redis refuses a command to this user", traffik.ErrBackend)
-	// ErrScript is wrapped when Redis answers a script with any other error, or
-	// with something that can't be understood.
+	// ErrScript is wrapped when Redis answers a script with any other error, or with
+	// anything but the expected answer.
 	ErrScript = fmt.Errorf("%w: the script failed in redis", traffik.ErrBackend)
 )
 
-// kinds are the words by which Redis' errors are told apart, wherever they
-// stand: inside a script older servers put them behind words of their own.
+// kinds lists the words that tell the errors of Redis apart. They may stand anywhere in the
+// text: older servers put other words before an error of a script.
 var kinds = []struct {
 	words string
 	kind  error
@@ -79,9 +74,9 @@ func typed(err error) error {
 	return fmt.Errorf("%w: %w", kindOf(err), err)
 }
 
-// failed wraps an error as typed does, and lets a Cluster's client look at its
-// servers again: by itself it goes on asking one that is gone until its next
-// regular look, a minute later.
+// failed wraps an error as typed does, and has the client of a Cluster reload the list of
+// its servers. By itself the client would go on asking a server that is gone for up to a
+// minute.
 func (s *servers) failed(err error) error {
 	err = typed(err)
 	select {

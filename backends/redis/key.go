@@ -69,8 +69,8 @@ func (s *servers) appendKey(dst []byte, key traffik.Key) []byte {
 	return appendScope(dst, key.Scope.Value())
 }
 
-// appendScope appends a scope, whose parts a throttle has escaped
-// already: a "%" in it stays unless what follows needs escaping anyway.
+// appendScope appends a scope. Its parts are escaped already, so a "%" stays, unless other
+// characters need escaping.
 func appendScope(dst []byte, scope string) []byte {
 	for i := range len(scope) {
 		if !plain[scope[i]] && scope[i] != '%' {

@@ -15,8 +15,9 @@ type optionFunc func(b *Backend) error
 
 func (f optionFunc) apply(b *Backend) error { return f(b) }
 
-// WithNamespace puts name in front of all keys, so that several apps can share a
-// server; the default is "traffik". It is escaped as keys are.
+// WithNamespace puts name in front of all keys, so that several applications can share a
+// server. The default is "traffik". The name is escaped as keys are; an empty name is an
+// error.
 func WithNamespace(name string) Option {
 	return optionFunc(func(b *Backend) error {
 		if name == "" {
@@ -27,9 +28,9 @@ func WithNamespace(name string) Option {
 	})
 }
 
-// WithSlot puts all keys of this backend into one slot of a Cluster, that of
-// name, a tenant's for example: Takes over several of its callers are then
-// atomic. All its load is on one server.
+// WithSlot puts all keys of this backend into one slot of a Cluster, that of name. Use it
+// for a tenant, for example: Takes over several of its callers are then atomic, but one
+// server carries the whole load. An empty name is an error.
 func WithSlot(name string) Option {
 	return optionFunc(func(b *Backend) error {
 		if name == "" {
@@ -40,8 +41,8 @@ func WithSlot(name string) Option {
 	})
 }
 
-// WithoutCoalescing makes a round trip for every Take, instead of sending those
-// together that come while another is under way.
+// WithoutCoalescing makes a round trip for every Take. By default, Takes that arrive while
+// round trips are in flight are sent together.
 func WithoutCoalescing() Option {
 	return optionFunc(func(b *Backend) error {
 		b.alone = true
@@ -49,8 +50,8 @@ func WithoutCoalescing() Option {
 	})
 }
 
-// WithClock takes the time from clock instead of Redis, for tests. Expiry in
-// Redis still follows its own clock; keys are kept an hour longer.
+// WithClock takes the time from clock instead of Redis, for tests. Keys still expire by the
+// clock of Redis, an hour later than needed. A nil clock is an error.
 func WithClock(clock traffik.Clock) Option {
 	return optionFunc(func(b *Backend) error {
 		if clock == nil {

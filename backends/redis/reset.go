@@ -10,7 +10,7 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// scanCount is how many keys one SCAN looks at, about.
+// scanCount is roughly how many keys one SCAN looks at.
 const scanCount = 1000
 
 // Reset implements [traffik.Backend].
@@ -29,7 +29,7 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	return ended(ctx, b.engine.Do(ctx, func(ctx context.Context) error { return b.failed(b.unlink(ctx, b.client, names)) }))
 }
 
-// unlink removes keys that may lie in several slots.
+// unlink removes keys, which may lie in several slots.
 func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, keys []string) error {
 	if b.single || len(keys) == 1 {
 		return client.Unlink(ctx, keys...).Err()
@@ -43,12 +43,11 @@ func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, ke
 	return err
 }
 
-// ResetNamespace implements [traffik.NamespaceResetter]: it forgets all keys
-// that begin with the namespace, those under any [WithSlot] of it included if
-// this backend has no slot of its own. It scans every master, which takes a
-// while on a large store, and holds nobody up. Keys that are drawn on meanwhile
-// may survive. It fails with [ErrUnreachable] if a Ring has a server that is down, of
-// those that it was made with.
+// ResetNamespace implements [traffik.NamespaceResetter]. It forgets all keys of the
+// namespace, including those under any [WithSlot]; a backend made with WithSlot forgets only
+// those of its slot. It scans every master, which takes a while on a large store but holds
+// nobody up. Keys that are drawn on meanwhile may survive. If a server of a Ring is down, it
+// fails with [ErrUnreachable].
 func (b *Backend) ResetNamespace(ctx context.Context) error {
 	if err := b.enter(ctx); err != nil {
 		return err
@@ -67,7 +66,8 @@ func (b *Backend) ResetNamespace(ctx context.Context) error {
 	return fmt.Errorf("%w: the servers behind a %T are unknown", traffik.ErrUsage, b.client)
 }
 
-// sweepRing fails if the Ring has servers that it holds for down, whose keys stay.
+// sweepRing sweeps all servers of a Ring. It fails if the Ring takes some of them for down:
+// their keys stay.
 func (b *Backend) sweepRing(ctx context.Context, ring *goredis.Ring) error {
 	var swept atomic.Int32
 	err := ring.ForEachShard(ctx, func(ctx context.Context, server *goredis.Client) error {

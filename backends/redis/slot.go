@@ -19,14 +19,14 @@ type servers struct {
 	closing chan struct{} // closed by Close
 }
 
-// slot is where keys have to lie to be used by one script call: a slot of a
-// Cluster, a hash tag of a Ring, one and the same for everything off Cluster.
+// slot says which keys one script call can use together: those of one slot of a Cluster, or
+// of one hash tag of a Ring. All keys on a single server have the zero slot.
 type slot struct {
 	number uint16
 	tag    string
 }
 
-// slotOf tells where all of ops lie, and false if they don't lie in one slot.
+// slotOf returns the slot of ops, or false if they lie in several.
 func (s *servers) slotOf(ops []traffik.Op) (where slot, together bool) {
 	if s.single {
 		return slot{}, true
@@ -54,15 +54,15 @@ func (s *servers) slotOfKey(key traffik.Key) slot {
 	return slot{number: hashSlot(tag)}
 }
 
-// queues are the queues, one for each server, so that one that hangs does not hold
-// up the callers of the others.
+// queues holds a queue for each server, so that a server that hangs holds up nobody but its
+// own callers.
 type queues struct {
 	only queue    // of a single server
 	all  sync.Map // address to *queue
 }
 
-// queueOf returns the queue of the server at which key lies, as far as the client
-// knows without asking: a Cluster has one queue until its servers are known.
+// queueOf returns the queue of the server that has key. It asks no server: a Cluster has one
+// queue until its client knows the servers.
 func (b *Backend) queueOf(key string) *queue {
 	switch client := b.client.(type) {
 	case *goredis.Client:
