@@ -164,10 +164,9 @@ func (b *Backend) decideAt(ctx context.Context, where slot, ops []traffik.Op, ou
 		}
 		return ended(ctx, decide(ctx, ops, out))
 	}
-	in := b.queueOf(c.keys[0])
-	err := in.submit(ctx, b, c)
+	err := b.queueOf(c.keys[0]).submit(ctx, b, c)
 	if err == nil {
-		if err := in.wait(ctx, c); err != nil {
+		if err := c.wait(ctx); err != nil {
 			return err
 		}
 		if c.panicked != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -32,10 +33,10 @@ type call struct {
 	panicked any
 	done     chan struct{} // gets one value when the above are filled
 
-	late           <-chan struct{} // closed when the call has waited for too long
-	since          time.Time       // when it came, roughly
-	waiting        bool
-	previous, next *call // in its queue, while it waits
+	late           <-chan struct{}       // closed when the call has waited for too long
+	since          time.Time             // when it came, roughly
+	in             atomic.Pointer[queue] // where it waits, nil once a round trip has taken it up
+	previous, next *call                 // in that queue
 
 	buf []byte // to build keys in
 }
@@ -172,7 +173,10 @@ func (q *queue) push(b *Backend, c *call) {
 		_ = cancel // Close does so, through b.life
 		q.late, q.since = ctx.Done(), now
 	}
-	c.late, c.since, c.waiting = q.late, q.since, true
+	if c.late == nil { // else it comes from another queue
+		c.late, c.since = q.late, q.since
+	}
+	c.in.Store(q)
 	c.previous, c.next = q.last, nil
 	if q.last != nil {
 		q.last.next = c
@@ -183,11 +187,8 @@ func (q *queue) push(b *Backend, c *call) {
 	q.waiting++
 }
 
-// remove takes c out of the calls that wait, if it does. The queue is locked.
+// remove takes c, which waits, out of the queue. The queue is locked.
 func (q *queue) remove(c *call) {
-	if !c.waiting {
-		return
-	}
 	if c.previous != nil {
 		c.previous.next = c.next
 	} else {
@@ -198,13 +199,14 @@ func (q *queue) remove(c *call) {
 	} else {
 		q.last = c.previous
 	}
-	c.waiting, c.previous, c.next = false, nil, nil
+	c.previous, c.next = nil, nil
+	c.in.Store(nil)
 	q.waiting--
 }
 
 // wait waits for the answer to c, the end of ctx, or the time that a call may take. After
 // an error c must not be touched: it may be in flight.
-func (q *queue) wait(ctx context.Context, c *call) error {
+func (c *call) wait(ctx context.Context) error {
 	var err error
 	select {
 	case <-c.done:
@@ -214,9 +216,13 @@ func (q *queue) wait(ctx context.Context, c *call) error {
 	case <-c.late:
 		err = errLate
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.remove(c)
+	if in := c.in.Load(); in != nil { // a Cluster's call may have changed queues
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if c.in.Load() == in {
+			in.remove(c)
+		}
+	}
 	return err
 }
 
@@ -256,7 +262,9 @@ func (b *Backend) sender(q *queue) {
 // serve makes round trips until nobody waits for one.
 func (b *Backend) serve(q *queue) {
 	defer q.passOn(b) // also when a hook ends the goroutine
-	for calls := q.next(nil, b.alone); len(calls) > 0; calls = q.next(calls[:0], b.alone) {
+	// The call for which it was started goes alone, however late this goroutine begins: while
+	// the server hangs, the others can still leave without being drawn.
+	for calls := q.next(nil, true); len(calls) > 0; calls = q.next(calls[:0], b.alone) {
 		ctx, cancel := context.WithTimeout(context.Background(), roundTripTimeout)
 		b.send(ctx, calls)
 		cancel()

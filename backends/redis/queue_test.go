@@ -17,11 +17,11 @@ func idle(t *testing.T) *Backend {
 }
 
 // leave has the caller of c leave.
-func leave(t *testing.T, q *queue, c *call) {
+func leave(t *testing.T, c *call) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := q.wait(ctx, c); !errors.Is(err, context.Canceled) {
+	if err := c.wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a caller that left got %v", err)
 	}
 }
@@ -41,13 +41,13 @@ func TestWaitingCallsAreBounded(t *testing.T) {
 	if err := q.submit(t.Context(), b, new(call)); !errors.Is(err, ErrTimeout) {
 		t.Errorf("one more: %v, want ErrTimeout", err)
 	}
-	leave(t, q, all[0])
+	leave(t, all[0])
 	last := new(call)
 	if err := q.submit(t.Context(), b, last); err != nil {
 		t.Errorf("one more after one has left: %v", err)
 	}
 	for i := range all[1:] {
-		leave(t, q, all[1+(i*7919)%(len(all)-1)]) // in any order; 7919 is a prime
+		leave(t, all[1+(i*7919)%(len(all)-1)]) // in any order; 7919 is a prime
 		if q.waiting > len(all)-1-i {
 			t.Fatalf("%d wait after %d have left", q.waiting, 1+i)
 		}
@@ -71,7 +71,7 @@ func TestLateCallsAreNotSent(t *testing.T) {
 	if next := q.next(nil, false); len(next) != 1 || next[0] != soon {
 		t.Errorf("%d go next, want the one that came just now", len(next))
 	}
-	if err := q.wait(t.Context(), late); err != nil || !errors.Is(late.err, ErrTimeout) {
+	if err := late.wait(t.Context()); err != nil || !errors.Is(late.err, ErrTimeout) {
 		t.Errorf("the other got %v and %v, want ErrTimeout", err, late.err)
 	}
 }
