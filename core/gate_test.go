@@ -261,6 +261,9 @@ func TestUseAfterADenial(t *testing.T) {
 	if got := denied.Results()[0].Outcome; got != Uncharged {
 		t.Errorf("the first verdict now says %v, want it left alone", got)
 	}
+	if r.Verdict().Allowed() {
+		t.Error("the later charge made the verdict of the request allow")
+	}
 	if got := r.Verdict().Results(); len(got) != 2 || got[0].Outcome != Denied || got[1].Outcome != Admitted {
 		t.Errorf("remembered: %+v, want the denial and the charge", got)
 	}

@@ -219,14 +219,16 @@ func (s *settings) prepare(ctx context.Context, before error, r *Request, id str
 	free := units == 0 || units == defaultCost && s.costOf == nil && s.cost == 0
 	if unlimited := s.rateOf == nil && s.rate.IsUnlimited(); unlimited || free && !peek {
 		res.limit, res.period = s.rate.limit, s.rate.period
-		return rate, false, res.pass(unlimited)
+		res.pass(unlimited)
+		return rate, false, nil
 	}
 	if before != nil || errors.Is(ctx.Err(), context.Canceled) {
 		return rate, false, context.Cause(ctx)
 	}
 	if res.id, err = s.identity(r, id); err != nil {
 		if errors.Is(err, Exempted) {
-			return rate, false, res.pass(false)
+			res.pass(false)
+			return rate, false, nil
 		}
 		return rate, false, s.requestFailed(ctx, r, readingIdentity, err, res)
 	}
@@ -237,7 +239,8 @@ func (s *settings) prepare(ctx context.Context, before error, r *Request, id str
 	}
 	res.limit, res.period = rate.limit, rate.period
 	if rate.IsUnlimited() {
-		return rate, false, res.pass(true)
+		res.pass(true)
+		return rate, false, nil
 	}
 	if res.cost = s.costOr(units); units == defaultCost && s.costOf != nil {
 		if res.cost, err = s.costFor(r); err != nil {
@@ -245,7 +248,8 @@ func (s *settings) prepare(ctx context.Context, before error, r *Request, id str
 		}
 	}
 	if res.cost == 0 && !peek {
-		return rate, false, res.pass(false)
+		res.pass(false)
+		return rate, false, nil
 	}
 	if s.classOf != nil {
 		res.class = s.classFor(r)
@@ -254,12 +258,11 @@ func (s *settings) prepare(ctx context.Context, before error, r *Request, id str
 }
 
 // pass makes r a result that needs no store: unlimited, or else exempt.
-func (r *Result) pass(unlimited bool) error {
+func (r *Result) pass(unlimited bool) {
 	r.Outcome, r.Allowed, r.cost = Exempt, true, 0
 	if unlimited {
 		r.Outcome = NoLimit
 	}
-	return nil
 }
 
 // costOr is units, or the throttle's fixed cost if they are the default.

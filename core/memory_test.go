@@ -387,6 +387,15 @@ func TestMemoryConfig(t *testing.T) {
 	}
 }
 
+// A Take or Peek of no ops does nothing.
+func TestMemoryTakeOfNothing(t *testing.T) {
+	t.Parallel()
+	m, _ := newTestMemory(t)
+	if err := errors.Join(m.Take(t.Context(), nil, nil), m.Peek(t.Context(), nil, nil)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A panic in a user's strategy must not leave a lock behind.
 func TestMemorySurvivesAPanic(t *testing.T) {
 	t.Parallel()

@@ -154,7 +154,7 @@ func (v Verdict) of(t *Throttle) (res Result, decided bool) {
 
 // Allowed reports whether no throttle stops the request.
 func (v Verdict) Allowed() bool {
-	return v.rec == nil || !v.rec.denied && !(v.uses && v.rec.stopped)
+	return v.rec == nil || !v.rec.denied && (!v.uses || !v.rec.stopped)
 }
 
 // Results returns the result of each throttle in the order of use. A result whose charge
@@ -224,8 +224,11 @@ func (v Verdict) Delay() time.Duration {
 	var longest time.Duration
 	for i := range v.len() {
 		rec, i := v.at(i)
-		if rec.results != nil && !rec.results[i].reportsOnly() { // limits have no delay
-			longest = max(longest, rec.results[i].Delay)
+		if rec.results == nil {
+			continue // limits have no delay
+		}
+		if r := &rec.results[i]; !r.reportsOnly() {
+			longest = max(longest, r.Delay)
 		}
 	}
 	return longest
