@@ -162,7 +162,7 @@ func (b *Backend) settle(each *batch, more bool) (again []*batch, pause bool) {
 	case !more:
 		each.end(b.failed(err), nil)
 		return nil, false
-	case !(moving(err) && len(each.calls) > 1) && !(lost && each.refunds):
+	case (len(each.calls) == 1 || !moving(err)) && (!lost || !each.refunds):
 		return []*batch{each}, true
 	}
 	// The calls go alone: they spoiled each other; or, while their slot moves to another

@@ -49,6 +49,11 @@ local function muldivmod(a, b, plus, m)
 end
 
 local function muldivceil(a, b, plus, m)
+  local x = a * b + plus
+  if x + m < MAX then
+    local r = x % m
+    return r > 0 and (x - r) / m + 1 or x / m
+  end
   local q, r = muldivmod(a, b, plus, m)
   if r > 0 and q < MAX then
     return q + 1

@@ -48,7 +48,10 @@ while pos < size do
         key, spec = read('<HH', takes, pos + 4 * i - 2)
       end
       if spec ~= last then
-        last, kind, flags, limit, period, l, p, cost, taken, x, y, z, w = spec, read('<dddddddddddd', ARGV[2], spec * 96 - 95)
+        last, kind, flags, limit, period, l, p, cost, taken, x = spec, read('<ddddddddd', ARGV[2], spec * 96 - 95)
+        if cost < 0 or kind > 3 then
+          y, z, w = read('<ddd', ARGV[2], spec * 96 - 23)
+        end
       end
       local force, state, units = flags % 2 == 1, states[key], cost
       if denied and pass == 2 and results[i][1] then
