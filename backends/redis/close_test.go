@@ -18,7 +18,7 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// answering is a hook of the client that answers in Redis' place.
+// answering is a hook of the client that answers instead of Redis.
 type answering func(ctx context.Context) error
 
 func (answering) DialHook(next goredis.DialHook) goredis.DialHook { return next }

@@ -49,7 +49,7 @@ func TestNoTimeToGoAlone(t *testing.T) {
 	t.Cleanup(func() { _ = b.Close() })
 	callOf := func(number uint16, id string) *call {
 		return b.newCall(slot{number: number}, []traffik.Op{{
-			Key: traffik.Key{Scope: store.ScopeOf("trip", "x"), ID: id}, Strategy: traffik.FixedWindow{},
+			Key: traffik.Key{Scope: store.ScopeOf("round", "x"), ID: id}, Strategy: traffik.FixedWindow{},
 			Draw: traffik.Draw{Rate: traffik.Per(3, time.Hour), Cost: 1},
 		}}, false)
 	}

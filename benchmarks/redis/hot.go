@@ -84,7 +84,8 @@ func hotProcess(task hotTask) (hotTask, error) {
 	if err != nil {
 		return task, err
 	}
-	return task, json.Unmarshal(out, &task)
+	err = json.Unmarshal(out, &task)
+	return task, err
 }
 
 // draw draws with all callers until the time is up, and prints the task.

@@ -220,7 +220,7 @@ func TestWithoutCoalescing(t *testing.T) {
 	}
 }
 
-// TestLoneCallerOnPlainContext needs no goroutine: its trip is made by itself.
+// TestLoneCallerOnPlainContext needs no goroutine: it makes the round trip itself.
 func TestLoneCallerOnPlainContext(t *testing.T) {
 	t.Parallel()
 	backend := newBackend(t, newClient(t, servers.Redis(t).Addr))
