@@ -62,8 +62,12 @@ func (m *requestMemo) add(v Verdict) {
 			_, decided := v.of(res.settings.owner)
 			return decided
 		}
-		if all := outer.all(); slices.ContainsFunc(all, again) {
-			outer = verdictOf(slices.DeleteFunc(all, again)...)
+		for i := range outer.len() {
+			if _, decided := v.of(outer.settings(i).owner); decided {
+				all := outer.all()
+				outer = verdictOf(slices.DeleteFunc(all, again)...)
+				break
+			}
 		}
 		v.rec.outer, v.rec.earlier, v.rec.stopped = outer.rec, int32(outer.len()), !outer.Allowed() //nolint:gosec // few
 	}
