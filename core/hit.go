@@ -279,9 +279,12 @@ func (s *settings) identity(r *Request, id string) (string, error) {
 		return id, nil
 	}
 	before := r.memo().ignored
-	name, anonymous, err := s.identifier.resolve(r)
-	if anonymous {
-		s.warnOfAnonymous(r)
+	name, err := s.identifier.answer(r)
+	if err != nil {
+		var anonymous bool
+		if name, anonymous, err = s.identifier.orAnonymous(name, err); anonymous {
+			s.warnOfAnonymous(r)
+		}
 	}
 	if header := r.memo().ignored; header != 0 && (before == 0 || s.identifier.trusts != "") {
 		s.warnOfProxy(r, header)

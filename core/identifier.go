@@ -111,22 +111,20 @@ func (id *Identifier) Identity(r *Request) (string, error) {
 	if id == nil || id.isZero() {
 		return "", errNobody
 	}
-	name, _, err := id.resolve(orEmpty(r))
+	name, _, err := id.orAnonymous(id.answer(orEmpty(r)))
 	return name, err
 }
 
-// resolve is Identity, and reports whether all requests without an identity share this one.
-func (id *Identifier) resolve(r *Request) (name string, anonymous bool, err error) {
-	name, err = id.answer(r)
+// orAnonymous turns the answer of a request that carries no identity into the one that all
+// such requests share, and reports that it did.
+func (id *Identifier) orAnonymous(answer string, err error) (name string, anonymous bool, _ error) {
 	switch {
-	case err == nil:
-		return name, false, nil
-	case errors.Is(err, ErrAbsent):
-		return id.anonymous(), true, nil
 	case err == errAllAbsent: //nolint:errorlint // this very value
-		return name, true, nil
+		return answer, true, nil
+	case errors.Is(err, ErrAbsent):
+		return id.scheme + ":", true, nil
 	}
-	return name, false, err
+	return answer, false, err
 }
 
 // errAllAbsent comes with the identity that Combine makes when all parts are absent.
@@ -134,15 +132,13 @@ var errAllAbsent = errors.New("traffik: the request carries none of these identi
 
 func (id *Identifier) isZero() bool { return id.of == nil && id.compose == nil && id.err == nil }
 
-// anonymous returns the identity of all requests that carry none.
-func (id *Identifier) anonymous() string { return id.scheme + ":" }
-
-// answer returns the complete identity of r, computed or remembered. Identities and
-// exemptions hold for all nested uses of a request. Absence and failures hold only for the
-// use that met them, since later middleware may know more, and so does every answer that
-// depends on one. An error is ErrAbsent, Exempted, errAllAbsent beside a name, or wraps
-// ErrIdentity.
-func (id *Identifier) answer(r *Request) (string, error) {
+// answer returns the complete identity of r, computed or remembered. An error is ErrAbsent,
+// Exempted, errAllAbsent beside a name, or wraps ErrIdentity.
+//
+// Identities and exemptions hold for all nested uses of a request. Absence and failures,
+// and all that depends on them, hold only for the use that met them: later middleware may
+// know more.
+func (id *Identifier) answer(r *Request) (name string, err error) {
 	if id.compose != nil && id.err == nil {
 		return id.compose(r)
 	}
@@ -153,33 +149,29 @@ func (id *Identifier) answer(r *Request) (string, error) {
 	}
 	outer := r.perUse // of an identifier that asks this one
 	r.perUse = false
-	name, err := id.find(r)
+	if err = id.err; err == nil {
+		name, err = id.of(r)
+	}
+	switch {
+	case err == nil && !id.whole:
+		name = id.scheme + ":" + name
+	case err == nil:
+	case id.err != nil:
+		name, err = "", fmt.Errorf("%w: %w", ErrIdentity, err)
+	case errors.Is(err, Exempted):
+		name, err = "", Exempted
+	case errors.Is(err, ErrAbsent):
+		name, err = "", ErrAbsent
+	default:
+		name, err = "", fmt.Errorf("%w: %s: %w", ErrIdentity, id.scheme, err)
+	}
 	memo := identityMemo{by: id, id: name, err: err}
-	if r.perUse || id.perUse || err != nil && !errors.Is(err, Exempted) {
+	if r.perUse || id.perUse || err != nil && err != Exempted { //nolint:errorlint // this very value
 		memo.in = r
 	}
 	r.perUse = outer || memo.in != nil
 	known.remember(memo)
 	return name, err
-}
-
-// find computes the identity from the request.
-func (id *Identifier) find(r *Request) (string, error) {
-	if id.err != nil {
-		return "", fmt.Errorf("%w: %w", ErrIdentity, id.err)
-	}
-	value, err := id.of(r)
-	switch {
-	case err == nil && id.whole:
-		return value, nil
-	case err == nil:
-		return id.scheme + ":" + value, nil
-	case errors.Is(err, Exempted):
-		return "", Exempted
-	case errors.Is(err, ErrAbsent):
-		return "", ErrAbsent
-	}
-	return "", fmt.Errorf("%w: %s: %w", ErrIdentity, id.scheme, err)
 }
 
 // namedScheme returns the scheme of a kind of identity that exists once per name. Unlike in

@@ -45,15 +45,12 @@ func Combine(ids ...*Identifier) *Identifier {
 		var room [128]byte
 		joined, absent := room[:0], 0
 		for i, part := range ids {
-			name, err := part.answer(r)
-			switch {
-			case err != nil && errors.Is(err, ErrAbsent):
-				name = part.anonymous()
-				absent++
-			case err == errAllAbsent: //nolint:errorlint // this very value
-				absent++
-			case err != nil:
+			name, anonymous, err := part.orAnonymous(part.answer(r))
+			if err != nil {
 				return "", err
+			}
+			if anonymous {
+				absent++
 			}
 			if i > 0 {
 				joined = append(joined, '+')

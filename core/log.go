@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/traffik-go/traffik/core/internal/clientip"
 )
 
 // WithLogger sets where a throttle or a [Memory] logs what an operator must know, at level
@@ -129,4 +132,32 @@ func (s *settings) warnOfContention(ctx context.Context, err error) {
 		s.log(ctx, "traffik: a store gave up on a key that too many change at once; count by a narrower identity, "+
 			"or keep this limit in Redis or in process", slog.Any("error", err))
 	}
+}
+
+// warnedOf holds the sets of trusted proxies whose throttles have logged one to
+// slog.Default: the cure is the same for all that trust the same. It grows with what an
+// application configures, not with what clients send.
+var warnedOf sync.Map
+
+// warnOfProxy logs that a forwarding header is not believed; header is its number as
+// [clientip.Present] returns it. Anybody can write the header's content, and a public
+// peer's address may be an identity: neither is logged.
+func (s *settings) warnOfProxy(r *Request, header uint8) {
+	if !s.warner.once(warnUntrustedProxy) {
+		return
+	}
+	if s.warner.logger == nil {
+		if _, told := warnedOf.LoadOrStore(s.identifier.trusts, true); told {
+			return
+		}
+	}
+	name := slog.String("header", clientip.Conventions[header-1].Name)
+	if peer, ok := clientip.ReadHop(r.RemoteAddr); ok && clientip.IsPrivate(peer) {
+		s.log(r.context(), "traffik: a forwarding header from a private peer is ignored, so all clients behind that peer share one limit; "+
+			"if the peer is your proxy, name it with ClientIP(WithTrustedProxies(...)), or drop the header before it gets here",
+			slog.String("peer", peer.String()), name)
+		return
+	}
+	s.log(r.context(), "traffik: nearly all requests carry a forwarding header, which is ignored, so all clients behind one peer share one limit; "+
+		"if the peers are your proxies, name them with ClientIP(WithTrustedProxies(...)), or drop the header before it gets here", name)
 }

@@ -73,8 +73,3 @@ func (p Prefixes) String() string {
 	slices.Sort(names)
 	return strings.Join(slices.Compact(names), " ")
 }
-
-// IsPrivate reports whether addr lies in Private or Loopback.
-func IsPrivate(addr netip.Addr) bool {
-	return addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast()
-}
