@@ -29,22 +29,18 @@ func (FixedWindow) MaxStateBytes(Rate) int { return 1 + 2*8 }
 
 // Decide implements [Strategy].
 func (FixedWindow) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
-	next = decideFixed(dst, state, d, &dec)
-	return next, dec
-}
-
-func decideFixed(dst, state []byte, d *Draw, dec *Decision) (next []byte) {
 	c := readFixed(state)
-	if !c.draw(d, dec) {
-		return dst
+	if c.draw(d, &dec) {
+		dst = count.AppendState(dst, fixedTag, c.t, c.n)
 	}
-	return c.append(dst)
+	return dst, dec
 }
 
 // Describe implements [Describer] with a [WindowInfo].
 func (FixedWindow) Describe(state []byte, d *Draw) any {
-	c := readFixed(state)
-	w := c.advance(int64(d.Now), d.Rate.periodMicros())
+	c, dec := readFixed(state), Decision{}
+	c.draw(&Draw{Rate: d.Rate, Now: d.Now}, &dec)
+	w := count.WindowAt(int64(dec.At), int64(d.Now), d.Rate.period.Microseconds())
 	return windowInfo(w, d.Rate.limit, c.n)
 }
 
@@ -58,26 +54,16 @@ func readFixed(state []byte) (c fixedCount) {
 	return c
 }
 
-func (c fixedCount) append(dst []byte) []byte {
-	return count.AppendState(dst, fixedTag, c.t, c.n)
-}
-
-// advance returns the window that counts at now, and sets c to the count in it.
-func (c *fixedCount) advance(now, p int64) count.Window {
-	w := count.WindowAt(c.t, now, p)
-	if w.Rolled > 0 {
-		c.n = 0
-	}
-	return w
-}
-
 // draw decides on c, which becomes the next state, and reports whether that is to be
 // written.
 func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
-	limit, now, p := d.Rate.limit, int64(d.Now), d.Rate.periodMicros()
-	w := count.WindowOf(now, p)
-	if c.n > 0 && !w.Holds(c.t) {
-		w = c.advance(now, p)
+	limit, now, p := d.Rate.limit, int64(d.Now), d.Rate.period.Microseconds()
+	if c.n == 0 {
+		c.t = now
+	}
+	w := count.WindowAt(c.t, now, p)
+	if w.Rolled > 0 {
+		c.n = 0
 	}
 	if d.Cost > 0 && !d.Force {
 		*dec = Decision{}
@@ -89,20 +75,20 @@ func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
 	} else if d.Cost < 0 && w.Refunds(now, int64(d.TakenAt)) {
 		c.n = max(0, c.n+d.Cost)
 	}
-	*dec = Decision{Allowed: true, Limit: limit, Remaining: max(0, limit-c.n), At: Instant(w.At(now))}
+	*dec = Decision{Allowed: true, Limit: limit, Remaining: max(0, limit-c.n), At: Instant(w.At)}
 	if c.n == 0 {
 		return false
 	}
 	dec.ResetAfter = micros(w.End - now)
-	c.t = int64(dec.At)
+	c.t = w.At
 	return d.Cost != 0 || w.Repaired
 }
 
 // hit decides a draw of cost units in w, answering into the zero dec, and reports whether
 // it is admitted.
 func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) (admitted bool) {
-	at, end, left := w.At(now), time.Duration(min(w.End-now, MaxUnits))*time.Microsecond, limit-c.n
-	dec.Limit, dec.At = limit, Instant(at)
+	end, left := time.Duration(min(w.End-now, MaxUnits))*time.Microsecond, limit-c.n
+	dec.Limit, dec.At = limit, Instant(w.At)
 	if cost > left {
 		dec.Remaining, dec.RetryAfter = max(0, left), end
 		if cost > limit {
@@ -110,11 +96,11 @@ func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) 
 		}
 		if c.n > 0 {
 			dec.ResetAfter = end
-			c.t = at
+			c.t = w.At
 		}
 		return false
 	}
-	c.n, c.t = c.n+cost, at
+	c.n, c.t = c.n+cost, w.At
 	dec.Allowed, dec.Remaining, dec.ResetAfter = true, left-cost, end
 	return true
 }

@@ -72,7 +72,7 @@ func countingOf(scope unique.Handle[string], strategy Strategy, rate Rate) *coun
 	c := &counting{scope: scope, strategy: strategy, rate: rate}
 	switch s := strategy.(type) {
 	case FixedWindow:
-		c.period = rate.periodMicros()
+		c.period = rate.period.Microseconds()
 	case TokenBucket:
 		c.capacity = s.capacity(rate)
 	case GCRA:
@@ -142,7 +142,7 @@ func (e *entry) setID(id string) {
 func (e *entry) state(buf []byte) []byte {
 	switch {
 	case e.by != nil && e.by.isFixed():
-		return e.fixed().append(buf[:0])
+		return count.AppendState(buf[:0], fixedTag, e.numbers[0], e.numbers[1])
 	case e.by != nil:
 		s := e.linear()
 		return s.Append(buf[:0])
@@ -272,9 +272,9 @@ func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (
 // or the clock has stepped back, known is false and nothing is decided.
 func (c *counting) hit(next, numbers *[3]int64, now, cost int64, dec *Decision) (known, admitted bool) {
 	if c.isFixed() {
-		w := count.WindowOf(now, c.period)
 		s := fixedCount{t: numbers[0], n: numbers[1]}
-		if !w.Holds(s.t) {
+		w := count.WindowAt(s.t, now, c.period)
+		if w.Rolled > 0 || w.Start > now {
 			return false, false
 		}
 		if admitted = s.hit(w, now, cost, c.rate.limit, dec); admitted {
@@ -316,7 +316,7 @@ func (e *entry) stand(now Instant) (reset Instant, share float64) {
 // ended returns since when e, which counts in integers, has been as if untouched.
 func (e *entry) ended() Instant {
 	if e.by.isFixed() {
-		return Instant(count.WindowOf(e.numbers[0], e.by.period).End)
+		return Instant(count.WindowAt(e.numbers[0], e.numbers[0], e.by.period).End)
 	}
 	s := e.linear()
 	return Instant(s.T).Add(micros(s.ResetMicros(e.by.rate.units)))

@@ -171,7 +171,7 @@ func (w *world) limited(res Result, key Key, s spill) {
 	if _, fixed := set.strategy.(FixedWindow); !fixed || res.Outcome != Admitted || w.find(set, key.ID) != nil {
 		return
 	}
-	at := spilledKey{key.Scope, int64(res.At) / set.rate.periodMicros(), s.counters, s.index}
+	at := spilledKey{key.Scope, int64(res.At) / set.rate.period.Microseconds(), s.counters, s.index}
 	w.spilled[at] += res.cost
 	if w.spilled[at] > set.rate.limit {
 		w.t.Errorf("overflow counter %d of %d admitted %d units of %v", s.index, s.counters, w.spilled[at], set.rate)
@@ -228,7 +228,7 @@ func (w *world) refund() {
 		return
 	}
 	if _, fixed := set.strategy.(FixedWindow); fixed {
-		at := spilledKey{set.scope, int64(res.At) / set.rate.periodMicros(), before.counters, before.index}
+		at := spilledKey{set.scope, int64(res.At) / set.rate.period.Microseconds(), before.counters, before.index}
 		if w.spilled[at] -= res.cost; w.spilled[at] < 0 {
 			w.t.Errorf("a refund took units off an overflow counter that were not counted there")
 		}

@@ -86,9 +86,6 @@ func (r Rate) check() error {
 	return nil
 }
 
-// periodMicros returns the period in microseconds.
-func (r Rate) periodMicros() int64 { return int64(r.period / time.Microsecond) }
-
 func gcd(a, b int64) int64 {
 	for b != 0 {
 		a, b = b, a%b

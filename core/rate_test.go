@@ -190,7 +190,7 @@ func TestPer(t *testing.T) {
 			if err != nil || r.Limit() != tc.limit || r.Period() != tc.period || r.IsUnlimited() || r.IsZero() {
 				t.Errorf("Per(%d, %v): %v, %+v", tc.limit, tc.period, err, r)
 			}
-			if r.units*(r.periodMicros()/r.micros) != tc.limit || gcd(r.units, r.micros) != 1 {
+			if r.units*(r.period.Microseconds()/r.micros) != tc.limit || gcd(r.units, r.micros) != 1 {
 				t.Errorf("Per(%d, %v) is %d/%d in lowest terms", tc.limit, tc.period, r.units, r.micros)
 			}
 			continue

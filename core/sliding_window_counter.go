@@ -34,7 +34,7 @@ func (SlidingWindowCounter) Decide(dst, state []byte, d *Draw) (next []byte, dec
 	var s sliding
 	s.read(state, d)
 	limit, now := d.Rate.limit, int64(d.Now)
-	dec = Decision{Allowed: true, Limit: limit, At: Instant(s.w.At(now))}
+	dec = Decision{Allowed: true, Limit: limit, At: Instant(s.w.At)}
 	write := s.w.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > limit-s.cur-s.weighted(now):
@@ -68,7 +68,7 @@ type sliding struct {
 func (s *sliding) read(state []byte, d *Draw) {
 	var t, was int64
 	now := int64(d.Now)
-	s.p = d.Rate.periodMicros()
+	s.p = d.Rate.period.Microseconds()
 	if !count.ReadState(state, slidingTag, &t, &s.cur, &s.prev, &was) || was == 0 {
 		s.cur, s.prev = 0, 0
 	} else if was != s.p {

@@ -107,7 +107,7 @@ type entryLog struct {
 // read appends the part of state that counts at d.Now to dst: nothing if state is no log,
 // which has entries in order and none without units.
 func (s SlidingWindowLog) read(dst, state []byte, d *Draw) entryLog {
-	l := entryLog{buf: append(dst, logTag), front: len(dst) + 1, now: int64(d.Now), period: d.Rate.periodMicros()}
+	l := entryLog{buf: append(dst, logTag), front: len(dst) + 1, now: int64(d.Now), period: d.Rate.period.Microseconds()}
 	l.quantum = (l.period-1)/int64(s.entries()) + 1
 	if len(state) == 0 || state[0] != logTag || len(state)%logEntryBytes != 1 {
 		return l

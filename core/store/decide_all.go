@@ -23,26 +23,24 @@ type Change struct {
 // Cost 0. What they append then are repairs.
 func DecideAll(ops []traffik.Op, states [][]byte, out []traffik.Decision, changes []Change) {
 	stopped := false
-	for i := range ops {
-		ops[i].Draw.Now = ops[i].Draw.Now.Add(0)
-		draw := ops[i].Draw
-		changes[i].decide(&ops[i], states[i], &draw, &out[i])
-		stopped = stopped || !out[i].Allowed && !ops[i].Advisory
-	}
-	if !stopped {
-		return
-	}
-	for i := range ops {
-		if out[i].Allowed {
-			look := ops[i].Draw
-			look.Cost = 0
-			changes[i].decide(&ops[i], states[i], &look, &out[i])
+	for _, again := range [...]bool{false, true} {
+		for i := range ops {
+			op, c := &ops[i], &changes[i]
+			op.Draw.Now = min(max(0, op.Draw.Now), traffik.MaxUnits)
+			draw := op.Draw // a copy, which the strategy may change
+			if again {
+				if !out[i].Allowed {
+					continue
+				}
+				draw.Cost = 0
+			}
+			c.State, out[i] = op.Strategy.Decide(c.State[:0], states[i], &draw)
+			c.Write = len(c.State) > 0
+			c.Delete = !c.Write && draw.Cost < 0
+			stopped = stopped || !out[i].Allowed && !op.Advisory
+		}
+		if !stopped {
+			return
 		}
 	}
-}
-
-func (c *Change) decide(op *traffik.Op, state []byte, draw *traffik.Draw, out *traffik.Decision) {
-	c.State, *out = op.Strategy.Decide(c.State[:0], state, draw)
-	c.Write = len(c.State) > 0
-	c.Delete = !c.Write && draw.Cost < 0
 }

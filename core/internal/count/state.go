@@ -9,18 +9,36 @@ import (
 // fields, little-endian, each a whole number from 0 to 2^53. They are floats because
 // Redis' Lua reads and writes those exactly with struct.pack("<d").
 
+// overUnits stands for every cost above MaxUnits. It is the next even number:
+// 2^53+1 has no float64 and would read back as 2^53, which may fit a limit.
+const overUnits = MaxUnits + 2
+
+// ClampCost returns cost limited to [-2^53, 2^53+2]. Any result above 2^53
+// stands for "more than every limit".
+func ClampCost(cost int64) int64 {
+	switch {
+	case cost > MaxUnits:
+		return overUnits
+	case cost < -MaxUnits:
+		return -MaxUnits
+	}
+	return cost
+}
+
 // AppendState appends a state. Each field lies in 0..2^53.
 func AppendState(dst []byte, tag byte, fields ...int64) []byte {
 	dst = append(dst, tag)
 	for _, v := range fields {
-		dst = AppendField(dst, v)
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(float64(v)))
 	}
 	return dst
 }
 
 // AppendField appends one field, which lies in 0..2^53.
 func AppendField(dst []byte, v int64) []byte {
-	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(float64(v)))
+	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
+	PutField(dst[len(dst)-8:], v)
+	return dst
 }
 
 // PutField writes one field to the front of b, which has 8 bytes or more.

@@ -8,23 +8,16 @@ type Window struct {
 	Start, End int64
 	// Rolled is how many windows have begun since the state was written.
 	Rolled int64
+	// At is the instant under which a draw is recorded: now, or Start if that is later.
+	At int64
 	// Repaired means that the stored time lay so far ahead of the clock that the state
 	// has to be rewritten.
 	Repaired bool
 }
 
-// WindowOf returns the window that now lies in.
-func WindowOf(now, p int64) Window {
-	start := now - now%p
-	return Window{Start: start, End: start + p}
-}
-
-// Holds reports whether t lies in w.
-func (w Window) Holds(t int64) bool { return w.Start <= t && t < w.End }
-
 // WindowAt returns the window that counts at now for a state written at t. A state keeps
-// t = max(now, window start) of its last write instead of the window's start, so that it
-// keeps its meaning when the period changes.
+// the At of its last write instead of the window's start, so that it keeps its meaning when
+// the period changes.
 //
 // When the clock has stepped back, the counts are kept. After a step into the window
 // before, the later window counts on until it ends (hold). After a longer step the counts
@@ -32,19 +25,19 @@ func (w Window) Holds(t int64) bool { return w.Start <= t && t < w.End }
 // limits per period; other rules were measured at 7 to 14.
 func WindowAt(t, now, p int64) Window {
 	start := now - now%p
+	if start <= t && t < start+p { // nearly always, and saves two divisions
+		return Window{Start: start, End: start + p, At: now}
+	}
 	stored := t - t%p
 	switch {
-	case stored <= start:
-		return Window{Start: start, End: start + p, Rolled: (start - stored) / p}
+	case stored < start:
+		return Window{Start: start, End: start + p, At: now, Rolled: (start - stored) / p}
 	case stored == start+p:
-		return Window{Start: stored, End: stored + p}
+		return Window{Start: stored, End: stored + p, At: stored}
 	default:
-		return Window{Start: start + p, End: start + 2*p, Repaired: true}
+		return Window{Start: start + p, End: start + 2*p, At: start + p, Repaired: true}
 	}
 }
-
-// At is the instant under which a draw at now is recorded.
-func (w Window) At(now int64) int64 { return max(now, w.Start) }
 
 // Refunds reports whether a refund at now of units drawn at takenAt lowers the counts of
 // w. A takenAt of 0 or in the future means now.
