@@ -34,33 +34,34 @@ type Op struct {
 // ends. They keep none of the slices given to them after they return, and set Draw.Now of
 // the ops from one reading of their clock per call. A store without a clock may instead
 // decide a key at the latest time that any of its writers saw; [Decision.Ahead] tells how
-// far that lies ahead.
+// far that time lies ahead.
 //
 // Being over the limit is a [Decision], never an error. An error means that the store
 // failed and nothing is known. Errors wrap [ErrBackend] or one of its kinds, or the cause
-// of ctx's end; a throttle wraps others in ErrBackend. A wrong call wraps [ErrUsage] and is
-// no failure. A throttle bounds all calls but Take by five seconds, and Take by its
-// caller's context.
+// of ctx's end; a throttle wraps others in ErrBackend. The error of a wrong call wraps
+// [ErrUsage] and is no failure of the store. A throttle bounds all calls but Take by five
+// seconds, and Take by its caller's context.
 //
-// Package store helps to write one and shows how. The interface never grows a method:
-// extra powers are [StateReader], [NamespaceResetter], [StateBounder] and [PolicySetter],
-// found by assertion, and a decorator forwards all of them.
+// Package store helps you to write one. Backend never grows a method. Extra powers are the
+// optional interfaces [StateReader], [NamespaceResetter], [StateBounder] and
+// [PolicySetter], which throttles find by type assertion. A decorator must forward all of
+// them.
 type Backend interface {
-	// Take draws every op or none, atomically, and puts the answers into out[:len(ops)].
-	// When one op that is not Advisory denies, nothing is charged, and the ops that would
-	// have fitted are answered as a look (Cost 0) at their uncharged state. Two ops with
-	// one key are [ErrDuplicateKey].
+	// Take draws every op or none, atomically, and puts the answers into out[:len(ops)]. If
+	// an op that is not Advisory denies, nothing is charged, and every op that would have
+	// fitted gets the answer of a look (Cost 0). Two ops with one key give
+	// [ErrDuplicateKey].
 	Take(ctx context.Context, ops []Op, out []Decision) error
 
-	// Peek gives the answers that Take would give and writes nothing.
+	// Peek puts the answers that Take would give into out[:len(ops)] and writes nothing.
 	Peek(ctx context.Context, ops []Op, out []Decision) error
 
-	// Reset makes keys untouched. States hold no trace of it: a refund of a draw made
-	// before may lower what was drawn since, never below zero.
+	// Reset makes keys untouched. States don't remember it: a refund of an earlier draw may
+	// lower what was drawn since, but never below zero.
 	Reset(ctx context.Context, keys ...Key) error
 
-	// Close frees what the backend made, never a client given to it. It may be called
-	// more than once. Take and Peek fail with [ErrClosed] afterwards.
+	// Close frees what the backend made, but never a client that it was given. It may be
+	// called more than once. Take and Peek fail with [ErrClosed] afterwards.
 	Close() error
 }
 

@@ -16,8 +16,8 @@ type HeaderConvention string
 //
 // Forwarded and X-Forwarded-For are lists: each proxy appends the address that called it.
 // The others hold one address, the client's, which the outermost proxy sets and the others
-// pass on. They are read so whatever the number of [WithTrustedHops]; more than one line
-// or address in them is unreadable.
+// pass on. [WithTrustedHops] doesn't change how they are read. Such a header with more than
+// one line or address is unreadable.
 const (
 	Forwarded      HeaderConvention = "Forwarded"        // RFC 7239
 	XForwardedFor  HeaderConvention = "X-Forwarded-For"  // a list of addresses
@@ -30,10 +30,10 @@ const (
 const (
 	// Loopback is 127.0.0.0/8 and ::1: a proxy on the same host.
 	Loopback = "loopback"
-	// Private is what the internet doesn't route: 10.0.0.0/8, 172.16.0.0/12 and
-	// 192.168.0.0/16 (RFC 1918), fc00::/7 (RFC 4193), and link-local, 169.254.0.0/16
-	// (RFC 3927) and fe80::/10 (RFC 4291). It has neither loopback nor the carriers'
-	// 100.64.0.0/10 (RFC 6598).
+	// Private holds the networks that the internet doesn't route: 10.0.0.0/8, 172.16.0.0/12
+	// and 192.168.0.0/16 (RFC 1918), fc00::/7 (RFC 4193), and link-local, 169.254.0.0/16
+	// (RFC 3927) and fe80::/10 (RFC 4291). It includes neither loopback nor 100.64.0.0/10,
+	// which carriers share among customers (RFC 6598).
 	Private = "private"
 )
 
@@ -55,25 +55,24 @@ const defaultIPv6Bits = 64
 // the proxies with [WithTrustedProxies], or their number with [WithTrustedHops]. The
 // header that they write is then walked from the right:
 //
-//   - a hop that is no trusted proxy is the client;
+//   - a hop that is not a trusted proxy is the client;
 //   - at an unreadable hop ("unknown", "_hidden", garbage) the client is the last
 //     readable hop to its right, at worst the peer;
 //   - when all hops are trusted the client is the leftmost.
 //
 // Zones and ports are dropped. "::ffff:192.0.2.1" counts as the IPv4 address in it, and so
-// do addresses by which a translator or a tunnel stands for an IPv4 client: 64:ff9b::/96
-// (RFC 6052), ::ffff:0:0:0/96 (RFC 2765), 2002::/16 (6to4, RFC 3056) and 2001::/32
-// (Teredo, RFC 4380). Anybody may have such an address, so it is a trusted proxy only if
-// it is named itself. All peers without an IP address (a Unix socket) share the anonymous
-// identity "ip:".
+// do addresses that a translator or a tunnel makes for an IPv4 client: 64:ff9b::/96 (RFC
+// 6052), ::ffff:0:0:0/96 (RFC 2765), 2002::/16 (6to4, RFC 3056) and 2001::/32 (Teredo, RFC
+// 4380). Anybody may have such an address, so it is a trusted proxy only if you name it as
+// such. All peers without an IP address (a Unix socket) share the anonymous identity "ip:".
 //
 // A forwarding header from an untrusted peer that looks like a proxy is logged once, with
-// the cure; see [WithLogger]. A private or loopback peer looks like one at its first such
-// header, public peers when at least 56 of 64 requests carry one. The first 64 are all
-// looked at, later about one in 16.
+// the cure; see [WithLogger]. A private or loopback peer looks like a proxy at its first
+// such header, public peers do when at least 56 of 64 requests carry one. All of the first
+// 64 requests are checked, later about one in 16.
 //
-// Wrong options, nil included, are kept as an error wrapping [ErrConfig], which [New]
-// returns.
+// For a wrong or nil option, the identifier keeps an error wrapping [ErrConfig], which
+// [New] returns.
 func ClientIP(opts ...ClientIPOption) *Identifier {
 	c := &clientIP{ipv6Bits: defaultIPv6Bits}
 	for i, opt := range opts {
@@ -100,17 +99,18 @@ type clientIPOptionFunc func(c *clientIP)
 
 func (f clientIPOptionFunc) apply(c *clientIP) { f(c) }
 
-// WithTrustedProxies names the proxies whose word about their clients is taken: prefixes
+// WithTrustedProxies names the proxies that may say who their clients are: prefixes
 // ("10.0.0.0/8"), single addresses ("192.0.2.7", "2001:db8::7"), and the named sets
-// [Loopback] and [Private]. A header is read only when the connection's peer is among
-// them, and only X-Forwarded-For unless [WithProxyHeader] names another. Lists of several
-// options are joined.
+// [Loopback] and [Private]. A header is read only when the connection's peer is among them,
+// and only X-Forwarded-For unless [WithProxyHeader] names another. The lists of several
+// such options are joined.
 //
-// List no network from which clients come: a trusted address can claim to be anybody.
-// Name IPv4 proxies by IPv4 prefixes; "::/0" does not hold them. They are found where a
-// socket shows them as "::ffff:192.0.2.7" (RFC 4291, section 2.5.5.2). Behind a translator
-// or a tunnel name the address that it makes, such as "64:ff9b::192.0.2.7". A peer without
-// an address (a Unix socket) is never a trusted proxy: use [WithTrustedHops] there.
+// Don't list a network that clients come from: a trusted address can claim to be anybody.
+// Name IPv4 proxies by IPv4 prefixes; "::/0" does not include them. An IPv4 prefix also
+// matches a proxy that a socket shows as "::ffff:192.0.2.7" (RFC 4291, section 2.5.5.2).
+// Behind a translator or a tunnel, name the address that it makes, such as
+// "64:ff9b::192.0.2.7". A peer without an address (a Unix socket) is never a trusted proxy:
+// use [WithTrustedHops] there.
 func WithTrustedProxies(list ...string) ClientIPOption {
 	return clientIPOptionFunc(func(c *clientIP) {
 		c.byProxies = true
@@ -129,11 +129,12 @@ func WithTrustedProxies(list ...string) ClientIPOption {
 
 // WithTrustedHops says that every request passes through n proxies, each of which appends
 // the address that called it: the client is the n-th entry from the right. n is 1 or more.
-// A shorter chain was not written by the proxies and counts for the connection's peer.
+// A request with a shorter chain did not pass through all proxies and counts for the
+// connection's peer.
 //
-// Every peer is believed, a Unix socket too: use it only where nobody can reach the server
-// past the proxies. Prefer [WithTrustedProxies] where addresses are known. The two exclude
-// each other.
+// Every peer is believed, a Unix socket included, so use it only where nobody can bypass
+// the proxies. Prefer [WithTrustedProxies] where addresses are known. The two exclude each
+// other.
 func WithTrustedHops(n int) ClientIPOption {
 	return clientIPOptionFunc(func(c *clientIP) {
 		c.byHops = true
@@ -148,10 +149,10 @@ func WithTrustedHops(n int) ClientIPOption {
 // WithProxyHeader names the header that the trusted proxies write, in place of
 // X-Forwarded-For. It needs [WithTrustedProxies] or [WithTrustedHops].
 //
-// Of several, the first that the request carries is read, in this order: [Forwarded],
-// [XForwardedFor], [XRealIP], [TrueClientIP], [CFConnectingIP]. Name a header only if every
-// trusted proxy writes or removes it: what a proxy passes on untouched is the client's
-// claim.
+// If you name several, the first that the request carries is read, in this order:
+// [Forwarded], [XForwardedFor], [XRealIP], [TrueClientIP], [CFConnectingIP]. Name a header
+// only if every trusted proxy writes or removes it: a header that a proxy passes on
+// untouched says whatever the client likes.
 func WithProxyHeader(conventions ...HeaderConvention) ClientIPOption {
 	return clientIPOptionFunc(func(c *clientIP) {
 		if len(conventions) == 0 {

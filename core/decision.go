@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Never is the RetryAfter of a cost that can't fit even into an untouched key. Compare
-// with it; it is no time to wait or to print.
+// Never is the RetryAfter of a cost that can't fit even into an untouched key. Compare with
+// it; don't wait for it or print it.
 const Never time.Duration = math.MaxInt64
 
 // MaxUnits is 2^53, the largest count, cost, limit and number of microseconds in a
@@ -29,22 +29,21 @@ type Draw struct {
 	// TakenAt is for refunds only: the [Decision.At] of the refunded draw. 0, or an
 	// instant later than Now, means Now.
 	TakenAt Instant
-	// FreeAt is for refunds only: the [Decision.FreeAt] of the refunded draw, when it left
-	// its key as if untouched. A bucket derives from it how much the draw still holds. 0
-	// means unknown: the bucket then assumes that the draw found its key untouched, and
-	// may restore less than the draw holds, never more.
+	// FreeAt is for refunds only: the [Decision.FreeAt] of the refunded draw. A bucket
+	// derives from it how much the draw still holds. 0 means unknown: the bucket then
+	// assumes that the draw found its key untouched, and may restore less than the draw
+	// holds, never more.
 	FreeAt Instant
 	// Delay is for refunds only: the [Decision.Delay] of the refunded draw. A queue
 	// restores nothing once that draw's turn has come, so 0 restores nothing there.
 	Delay time.Duration
-	// Force charges whatever the level, for direct calls of [Backend.Take] that settle a
-	// cost known only afterwards. It skips every test of admission, Never included. The
-	// count stops at 2^53, and later draws feel it.
+	// Force charges the cost whatever the level. Use it in direct calls of [Backend.Take]
+	// for a cost that is known only afterwards. It skips every test of admission, Never
+	// included. The count stops at 2^53, and later draws are decided on it.
 	Force bool
 	// spilled: the refunded draw was counted on an overflow counter of a Memory.
 	spilled bool
-	// Class is the tier or priority of the caller, "" where a strategy has no use for
-	// one.
+	// Class is the tier or priority of the caller; see [WithClass].
 	Class string
 }
 
@@ -62,8 +61,8 @@ type Decision struct {
 	// draws: exact to the microsecond, 0 when allowed, [Never] when the cost can't fit
 	// into an untouched key, otherwise at most 2^53 µs.
 	RetryAfter time.Duration
-	// ResetAfter is how long until the key is as if untouched. A store keeps the state
-	// that long and may forget it then.
+	// ResetAfter is how long until the key is as good as untouched. A store keeps the state
+	// that long and may then forget it.
 	ResetAfter time.Duration
 	// Delay is how long a queueing strategy asks an admitted caller to wait before it
 	// starts; 0 for all others.
@@ -77,6 +76,7 @@ type Decision struct {
 	Ahead time.Duration
 }
 
-// FreeAt returns when the draw left its key as if untouched, in the time of the store that
-// decided it: At + ResetAfter - Ahead. A refund names it in [Draw.FreeAt].
+// FreeAt returns the instant from which the key is as good as untouched if nobody draws
+// after this draw, by the clock of the store that decided it: At + ResetAfter - Ahead. A
+// refund names it in [Draw.FreeAt].
 func (d *Decision) FreeAt() Instant { return d.At.Add(d.ResetAfter - d.Ahead) }

@@ -2,7 +2,7 @@
 // how many messages a connection carries, how many logins fail.
 //
 // A [Throttle] is a named limit with four parts: a [Rate] says how much is too much, a
-// [Strategy] how to count, a [Backend] where the counters are stored, and an [Identifier]
+// [Strategy] says how to count, a [Backend] stores the counters, and an [Identifier] says
 // which client a request counts for.
 //
 //	items, err := traffik.New("api:items", "100/min")
@@ -39,11 +39,11 @@
 //
 // # Mistakes
 //
-// A wrong configuration is an error of [New] that wraps [ErrConfig]; a nil option is one. A
-// mistake that the first test run shows, such as a method of a nil or zero [Throttle] or a
-// call with a nil context, is an error wrapping [ErrUsage], whatever the error policy, or a
-// panic where there is no error to return. The zero [Verdict] allows, and a nil [Request]
-// is an empty one.
+// [New] reports a wrong configuration, such as a nil option, as an error that wraps
+// [ErrConfig]. A mistake that the first test run shows, such as a call of a nil or zero
+// [Throttle] or with a nil context, gives an error that wraps [ErrUsage], whatever the
+// error policy. Where there is no error to return, it panics. The zero [Verdict] allows,
+// and a nil [Request] is an empty one.
 //
 // Without [WithBackend] all throttles share one bounded in-process store. The package
 // imports the standard library only.

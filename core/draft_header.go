@@ -16,10 +16,10 @@ import (
 //	RateLimit-Policy: "burst";q=100;w=60
 //	RateLimit: "burst";r=50;t=30
 //
-// q is the limit that applied. w is the period, left out unless it is whole seconds. r is
-// what remains. t is the seconds until the limit resets or, for a throttle that denies,
-// those of Retry-After. The draft may still change, so the set carries its version and isn't
-// the default.
+// q is the limit that applied. w is the period in seconds, left out unless it is a whole
+// number of them. r is the number of units that remain. t is the number of seconds until the
+// limit resets or, for a throttle that denies, the value of Retry-After. The draft may still
+// change, so the set carries its version and isn't the default.
 //
 // A name holds printable ASCII only: other bytes of a uid, and "%", are written as %XX. A
 // name of more than 1,000 characters ends in a hash. Different uids have different names.
@@ -29,14 +29,14 @@ var DraftHeaders10 = draftHeaders((*Result).untilReset)
 // from [DraftHeaders10] in one value: t is the effective window (section 4.1.2), the
 // seconds in which a client should use no more than r.
 //
-// For a strategy that counts in windows that is the time until the reset. A bucket refills
+// For a strategy that counts in windows, t is the time until the reset. A bucket refills
 // continuously: its t is the time in which r units, at least one, flow in. So a client that
 // spreads r over t is always admitted, and r/t is never more than the rate (section 8.5). A
 // bucket is a strategy whose Describe returns a [BucketInfo]. For a throttle that denies, t
-// is the seconds of Retry-After; in a denied answer no t is more than that.
+// is the value of Retry-After; in a denied answer no t is more than that.
 //
-// The unit of q and r (section 3.1.2) is "requests", the draft's default, so it is left out,
-// also if a cost counts something else.
+// The unit of q and r (section 3.1.2) is the draft's default, "requests", so it is left out,
+// even if a cost counts something else.
 var DraftHeaders11 = draftHeaders((*Result).effectiveWindow)
 
 func draftHeaders(window func(*Result) time.Duration) HeaderSet {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Errors that callers tell apart with [errors.Is]. Being over the limit is a [Decision] and
-// no error.
+// Callers tell these errors apart with [errors.Is]. Being over the limit is a [Decision],
+// not an error.
 var (
 	// ErrConfig is wrapped by every error of New, NewMemory and the New of a backend.
 	ErrConfig = errors.New("traffik: invalid configuration")

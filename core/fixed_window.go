@@ -105,7 +105,7 @@ func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) 
 	return true
 }
 
-// WindowInfo is what [Subject.Describe] tells of a key counted by [FixedWindow].
+// WindowInfo describes a key counted by [FixedWindow]; see [Subject.Describe].
 type WindowInfo struct {
 	// Start and End bound the window that counts now.
 	Start, End time.Time

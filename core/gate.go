@@ -31,7 +31,7 @@ type Gate struct {
 }
 
 // All joins throttles and gates. A throttle that is given twice counts once. All panics if
-// it is given none, a nil one, or two throttles with one uid that would share their
+// it is given no limiter, a nil one, or two throttles with one uid that would share their
 // counters.
 func All(limiters ...Limiter) *Gate {
 	if len(limiters) == 0 {
@@ -143,8 +143,7 @@ func (g *Gate) For(r *Request) GateSubject { return GateSubject{gate: g, request
 // see [Throttle.Key].
 func (g *Gate) Key(identity string) GateSubject { return GateSubject{gate: g, id: identity} }
 
-// GateSubject is a [Gate] applied to one caller, as [Subject] is a throttle applied to
-// one.
+// GateSubject is a [Gate] applied to one caller, a request or a plain key; see [Subject].
 type GateSubject struct {
 	gate    *Gate
 	request *Request
@@ -171,7 +170,7 @@ func (s GateSubject) HitN(ctx context.Context, n int64) (Verdict, error) {
 }
 
 // Check returns what [GateSubject.HitN] would return, and takes nothing. Each backend is
-// asked as if it were the only one, so throttles on other backends than the one that denies
+// asked as if it were the only one, so throttles on backends other than the one that denies
 // may show as admitted.
 func (s GateSubject) Check(ctx context.Context, n int64) (Verdict, error) {
 	if err := checkUnits("Check", n); err != nil {

@@ -60,10 +60,10 @@ func NamedHeaders(limit, remaining, reset string) HeaderSet {
 }
 
 // CustomHeaders is a set that a function writes. It gets the results of all throttles of
-// the request that use the set, so give them one and the same value. List in names the
+// the request that use the set, so give all of them the same value. List in names the
 // headers that it may write: others are left as they are if an upstream sends them too, see
 // [Verdict.ReconcileHeaders]. The function must be safe for concurrent use and write the
-// same for the same verdict. A nil function is [NoHeaders].
+// same for the same verdict. With a nil function the set is [NoHeaders].
 func CustomHeaders(write func(h http.Header, v Verdict), names ...string) HeaderSet {
 	if write == nil {
 		return NoHeaders

@@ -25,8 +25,8 @@ func (v Verdict) HasHeaders() bool {
 //
 // A response that denies, with the status 429 or with Retry-After, keeps what its sender
 // wrote, so that its headers and its body agree. In any other response, X-RateLimit and
-// [NamedHeaders] show the limit with less remaining, ours if the other doesn't say. The
-// lists of the IETF drafts become one line with both. Of [CustomHeaders] ours stay.
+// [NamedHeaders] show the limit with less remaining, or ours if the other doesn't say. The
+// lists of the IETF drafts become one line with both. For [CustomHeaders], ours stay.
 func (v Verdict) ReconcileHeaders(h http.Header, status int) {
 	denied := !v.Allowed()
 	for i := range v.len() {

@@ -22,17 +22,18 @@ const defaultCost = -1
 // Hit takes the throttle's cost if the limit admits it. A denial is a Result, not an
 // error. Hit blocks as long as the backend does.
 //
-// The error is the cause of ctx's end if ctx had ended before or its caller cancels it, and
-// then nothing counts; or an error that the policy Propagate lets through; or one wrapping
-// [ErrUsage]. A deadline that passes during the store call is an error for the policy: it
-// wraps [ErrBackend] and [context.DeadlineExceeded], and the store may have charged or not.
+// If ctx had ended before the call, or its caller cancels it, the error is the cause, and
+// nothing counts. Other errors wrap [ErrUsage], or come from a failure under the policy
+// [Propagate]. A deadline that passes during the store call is a failure, which the policy
+// decides about: its error wraps [ErrBackend] and [context.DeadlineExceeded], and the store
+// may have charged or not.
 func (s Subject) Hit(ctx context.Context) (res Result, err error) {
 	err = s.take(ctx, defaultCost, false, &res)
 	return res, err
 }
 
-// HitN takes n units instead of the throttle's cost. With 0 it passes untouched and does
-// not ask for the identity. A cost that the strategy can never admit is denied with
+// HitN takes n units instead of the throttle's cost. With 0 the caller passes uncounted,
+// and the identity is not computed. A cost that the strategy can never admit is denied with
 // RetryAfter [Never]. An n below 0 is an error wrapping [ErrUsage]; other errors are those
 // of [Subject.Hit].
 func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
@@ -65,9 +66,9 @@ func (s Subject) Stat(ctx context.Context) (res Result, err error) {
 // it with [IdentityOf]. Resetting a key that was never counted is no error. A later refund
 // of a draw made before the reset may lower what was drawn since, never below zero.
 //
-// It waits up to five seconds for the store. An error wraps [ErrBackend] if the store
-// failed or was too slow, [ErrIdentity] if the identifier failed, or [ErrUsage]; or it is
-// the cause of the end of a ctx that had ended before or that its caller cancelled.
+// It waits up to five seconds for the store. The error wraps [ErrBackend] if the store
+// failed or was too slow, [ErrIdentity] if the identifier failed, or [ErrUsage]. If ctx had
+// ended before the call, or its caller cancelled it, the error is the cause.
 func (s Subject) Reset(ctx context.Context) error {
 	set, key, err := s.key(ctx)
 	if errors.Is(err, Exempted) {

@@ -8,13 +8,15 @@ import (
 	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
-// Exempted is the error with which a function given to [Identify] lets a request pass
-// without this limit: no counter, no header. It is no text, so no client can send it.
+// Exempted is the error that a function given to [Identify] returns to let a request pass
+// without this limit: nothing is counted, and no header is written. It is an error and not
+// a text, so no client can send it.
 var Exempted = errors.New("traffik: exempted from the limit") //nolint:errname,staticcheck // like fs.SkipDir it is no failure
 
-// ErrAbsent is the error of a function given to [Identify] when the request doesn't carry
-// the identity. [FirstOf] then tries the next identifier; otherwise all requests without it
-// share one anonymous identity, so omitting a header is no way around the limit.
+// ErrAbsent is the error that a function given to [Identify] returns when the request
+// doesn't carry the identity. [FirstOf] then tries the next identifier. Otherwise all
+// requests without it share one anonymous identity, so a client can't avoid the limit by
+// omitting a header.
 var ErrAbsent = errors.New("traffik: the request does not carry this identity")
 
 // Identifier finds the identity that a request counts for. Make it once, with [ClientIP],
@@ -83,11 +85,11 @@ func validScheme(scheme string) error {
 
 // IdentityOf returns the identity that [Identify] with this scheme makes of value, for
 // [Throttle.Key]: IdentityOf("user", "alice") is "user:alice". For [ByParam], [ByQuery] and
-// [ByValue] the scheme holds the name, such as "value.user" of ByValue("user"). It does not
-// make the hashed identities of [ByHeader] and [ByCookie], nor those of [ClientIP].
+// [ByValue] the scheme holds the name, such as "value.user" for ByValue("user"). It does
+// not make the hashed identities of [ByHeader] and [ByCookie], nor those of [ClientIP].
 //
-// It panics if no identifier can have the scheme: accepted is a letter, then no ":", "+",
-// "|", "{", "}", space or control character.
+// It panics unless the scheme starts with a letter and contains no ":", "+", "|", "{", "}",
+// space or control character.
 func IdentityOf(scheme, value string) string {
 	if !isScheme(scheme) {
 		panic(fmt.Sprintf("traffik: IdentityOf(%q, …): no identifier has this scheme; accepted is one as given to Identify, or as \"value.user\"", scheme))

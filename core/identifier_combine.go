@@ -11,9 +11,9 @@ import (
 //
 //	traffik.FirstOf(traffik.ByValue("user"), traffik.ClientIP())
 //
-// Only absence ([ErrAbsent]) moves on to the next; [Exempted] and failures are the answer.
-// When all are absent it is "anonymous:". The schemes keep the buckets apart: a user named
-// "192.0.2.1" is not that address.
+// It tries the next one only if the identity is absent ([ErrAbsent]); [Exempted] and
+// failures are final. If all are absent, the identity is "anonymous:". The schemes keep the
+// buckets apart: a user named "192.0.2.1" is not that address.
 //
 // It keeps an error wrapping [ErrConfig] if there is no identifier, or a nil or wrong one.
 func FirstOf(ids ...*Identifier) *Identifier {
@@ -35,7 +35,7 @@ func FirstOf(ids ...*Identifier) *Identifier {
 // can't be forged.
 //
 // An absent part is its scheme alone ("value.user:"): requests without it differ by the
-// other parts only. [Exempted] or a failure of any part, the first in order, is the answer.
+// other parts only. If parts are exempted or fail, the first of these decides.
 //
 // It keeps an error wrapping [ErrConfig] if there is no identifier, or a nil or wrong one.
 func Combine(ids ...*Identifier) *Identifier {

@@ -11,19 +11,20 @@ import (
 // ByHeader makes an identifier from the first line of a request header, such as an API key:
 // "header.x-api-key:#…". The value is always hashed, so that secrets reach neither the
 // store nor a log. Requests without it, or with an empty one, share an anonymous identity.
-// Case in name does not matter. A name that is no token (RFC 9110, section 5.1) is kept as
-// an error wrapping [ErrConfig].
+// Case in name does not matter. If name is not a token (RFC 9110, section 5.1), the
+// identifier keeps an error wrapping [ErrConfig].
 //
 // A client writes what it likes into a header, and every new value is a new bucket. Where
 // the application does not refuse unknown values before the limit, use [Combine] with
 // [ClientIP], or a second limit by ClientIP.
 //
-// Of Authorization and Proxy-Authorization all spellings of one credential are one
-// identity: the letter case of the scheme (RFC 9110, section 11.1), the spaces behind it
-// (section 11.4), and for Basic the base64 of user and password (RFC 7617). Tokens are
-// compared byte by byte, and so is a value without a space. Where the application accepts
-// several spellings of a token, or credentials change with each request as those of Digest
-// do, store the authenticated user and use [ByValue]. The case of Host does not matter.
+// For Authorization and Proxy-Authorization, all spellings of one credential are one
+// identity. The letter case of the scheme (RFC 9110, section 11.1) and the spaces behind it
+// (section 11.4) make no difference, nor does the spelling of Basic's base64 (RFC 7617).
+// Tokens are compared byte by byte, and so is a value without a space. Where the
+// application accepts several spellings of a token, or if credentials change with each
+// request, such as those of Digest, store the authenticated user and use [ByValue]. The
+// case of Host does not matter.
 func ByHeader(name string) *Identifier {
 	id := &Identifier{scheme: namedScheme("header", strings.ToLower(name))}
 	if !clientip.IsToken(name) {
@@ -64,8 +65,8 @@ func credentials(value string) string {
 
 // ByCookie makes an identifier from a cookie, such as a session: "cookie.session:#…". The
 // value, read as net/http reads it, is always hashed. As with [ByHeader], every value that
-// a client makes up is a new bucket. A name that is no token is kept as an error wrapping
-// [ErrConfig].
+// a client makes up is a new bucket. If name is not a token, the identifier keeps an error
+// wrapping [ErrConfig].
 func ByCookie(name string) *Identifier {
 	id := &Identifier{scheme: namedScheme("cookie", name)}
 	if !clientip.IsToken(name) {

@@ -17,10 +17,10 @@ import (
 // for all methods that neither RFC 9110 nor RFC 5789 defines, "route:|". They remain the
 // router's 404 or 405, and no client gets a fresh bucket by making up a path or a method.
 //
-// Where no router tells, such as in net/http middleware around an [http.ServeMux] instead of
-// inside it, ByRoute fails under the throttle's error policy: by default every request gets
-// 503, so the first one shows the mistake. In a middleware that echo runs before it routes
-// (Pre), every request looks like one without a route.
+// Where no router knows the route, such as in net/http middleware around an [http.ServeMux]
+// instead of inside it, ByRoute fails under the throttle's error policy: by default every
+// request gets 503, so the first one shows the mistake. In a middleware that echo runs
+// before it routes (Pre), every request looks like a request without a route.
 func ByRoute() *Identifier { return byRoute }
 
 var byRoute = &Identifier{
@@ -56,8 +56,8 @@ var errNoRoute = errors.New("no router tells the route here; use the middleware 
 // no such parameter. The answer is not carried over to a nested use. An empty name is kept
 // as an error wrapping [ErrConfig].
 //
-// The parameter counts as the router tells it: chi and echo leave "%61lice" escaped if the
-// client sent it so. If a handler unescapes it, unescape it in a function given to
+// The parameter counts as the router returns it: chi and echo leave "%61lice" escaped if
+// the client sent it so. If a handler unescapes it, unescape it in a function given to
 // [Identify] too; otherwise alice has several identities.
 func ByParam(name string) *Identifier {
 	return &Identifier{

@@ -11,12 +11,13 @@ import (
 // The answer is not carried over to a nested use, where a later middleware may have stored
 // another.
 //
-// Every [fmt.Stringer], strings, integers and types made of them are accepted. nil and ""
-// are absent; 0 is a value. Another type is a failure that names it: convert it in a
-// function given to [Identify].
+// It accepts every [fmt.Stringer], strings, integers and types based on them. nil and ""
+// are absent; 0 is a value. Any other type gives an error that names it: convert the value
+// in a function given to [Identify].
 //
-// Keys that are not strings are distinguished by their type and what fmt prints for them. A
-// nil key, or one that can't be compared, is kept as an error wrapping [ErrConfig].
+// Keys that are not strings are distinguished by their type and what fmt prints for them.
+// For a nil key, or one that can't be compared, the identifier keeps an error wrapping
+// [ErrConfig].
 func ByValue(key any) *Identifier {
 	id := &Identifier{scheme: namedScheme("value", keyName(key)), perUse: true}
 	if key == nil || !reflect.TypeOf(key).Comparable() {

@@ -15,10 +15,10 @@ import "github.com/traffik-go/traffik/core/internal/count"
 // Capacity*period/limit. A request that its [Holder] can't hold that long is denied and
 // takes no turn.
 //
-// A refund never moves the start of another draw. It restores a draw as a whole, while
-// that draw waits and nobody waits behind it. Any other refund restores nothing: of a draw
-// that has started, of a part of a draw, and at rates of more than one unit in two
-// microseconds, where instants don't tell who is the last.
+// A refund never moves the start of another draw. It restores a draw only as a whole, and
+// only while that draw waits and nobody waits behind it. A refund of a draw that has
+// started, or of a part of a draw, restores nothing. Neither does a refund at a rate of
+// more than one unit in two microseconds, where instants can't tell which draw is the last.
 type LeakyBucketWithQueue struct {
 	// Capacity is how many units may wait or run at once; 0 means the rate's limit. A
 	// cost above it is never admitted.

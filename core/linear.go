@@ -79,19 +79,19 @@ func hitLinear(s *count.Linear, now, cost, b, l int64, dec *Decision) (admitted 
 	return admitted
 }
 
-// BucketInfo is what [Subject.Describe] tells of a key counted by [TokenBucket],
-// [LeakyBucket], [LeakyBucketWithQueue] or [GCRA].
+// BucketInfo describes a key counted by [TokenBucket], [LeakyBucket],
+// [LeakyBucketWithQueue] or [GCRA]; see [Subject.Describe].
 type BucketInfo struct {
 	// Capacity is the number of units that fit into an untouched key.
 	Capacity int64
 	// Level is the number of units in use, rounded up. It is above Capacity after a
 	// forced charge or a lowered limit.
 	Level int64
-	// Tokens is Capacity less Level, negative when the key is overdrawn.
+	// Tokens is Capacity minus Level, negative when the key is overdrawn.
 	Tokens int64
 	// EmptyAt is when the last unit in use will have leaked away: the theoretical arrival
-	// time of GCRA, the start of a draw made now in a queue. It is now for an untouched
-	// key.
+	// time of GCRA, or the start of a draw made now in a queue. For an untouched key it is
+	// the present.
 	EmptyAt time.Time
 }
 

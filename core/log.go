@@ -15,16 +15,16 @@ import (
 // Warn and with the cure:
 //
 //   - requests without an identity share one counter;
-//   - an error policy let a request pass, or denied it, also in a throttle that only reports;
+//   - an error policy let a request pass or denied it, even in a throttle that only reports;
 //   - a store gave up on a key that too many callers change at once ([ErrContention]);
 //   - something that looks like a proxy is not trusted (see [ClientIP]);
 //   - a [Memory] is full.
 //
-// Each throttle logs a kind at most once a minute, the proxy once. Records name the
-// throttle, but no identity and no header's content; that of a proxy on a private network
-// names its address. The default is [slog.Default] at the time of the record; there, all
-// throttles that trust the same proxies log an untrusted one once. A logger over
-// [slog.DiscardHandler] is silent.
+// Each throttle logs each kind at most once a minute, and an untrusted proxy only once.
+// Records name the throttle, but no identity and no value of a header. The record of a
+// proxy on a private network names its address. The default is [slog.Default] at the time
+// of the record; there, all throttles that trust the same proxies log an untrusted one
+// once. A logger over [slog.DiscardHandler] is silent.
 func WithLogger(logger *slog.Logger) LoggerOption { return LoggerOption{logger: logger} }
 
 // LoggerOption configures [New] and [NewMemory]; see [WithLogger].

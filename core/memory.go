@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// DefaultMaxKeys bounds a [Memory] backend that is given no bound of its own.
+// DefaultMaxKeys is how many keys a [Memory] holds without [WithMaxKeys].
 const DefaultMaxKeys = 1_000_000
 
 // Memory is the in-process backend. Create it with [NewMemory]. It spreads keys by identity
@@ -28,11 +28,11 @@ const DefaultMaxKeys = 1_000_000
 // is the bound of a shard divided by the throttles in it. A throttle may hold more than its
 // share. While it holds no more, it never loses an unexpired key to another throttle. A new
 // key in a full shard replaces an expired key, else a key of the largest throttle above its
-// share, else a key of its own throttle that is neither used up nor denied. Of a sample of
-// such keys, the one with the most remaining goes. If there is none, the new key is counted
-// on an overflow counter under its throttle's rate and strategy. A throttle has about one
-// such counter for sixteen keys, and new keys are spread over them by identity. So every
-// caller is limited, always.
+// share, else a key of the same throttle that is neither used up nor denied. It looks at a
+// sample of such keys and replaces the one with the most remaining units. If there is none,
+// the new key is counted on an overflow counter under its throttle's rate and strategy. A
+// throttle has about one such counter for sixteen keys, and new keys are spread over them
+// by identity. So every caller is always limited.
 //
 // A full store is not exact: a key that was replaced starts afresh when it comes again, and
 // new keys on one overflow counter share a limit. The store then logs a warning (see
@@ -325,8 +325,8 @@ func (m *Memory) ReadStates(ctx context.Context, keys []Key, dst [][]byte) ([][]
 // number of freed keys. It locks one shard at a time and releases the lock every few hundred
 // keys. It may miss keys that expire while it runs. After Close it frees none.
 //
-// Don't sweep a store that runs full: a throttle with a long period would fill the room freed
-// from one with a short period, which then takes it back.
+// Don't sweep a store that runs full: a throttle with a long period would fill the room that
+// a throttle with a short period soon needs again.
 func (m *Memory) Sweep() int {
 	m.mustBeMade()
 	freed := 0

@@ -51,8 +51,8 @@ func (sh *shard) tally(scope unique.Handle[string]) *tally {
 
 // Stats returns the figures of the store. It locks one shard after the other, each for a time
 // that grows with its throttles and overflow counters but not with its keys. So the figures
-// of a store in use are not of one instant. It is safe for concurrent use. Counting costs
-// draws on known keys nothing.
+// of a store in use are not of one instant. It is safe for concurrent use. Counting adds
+// nothing to the cost of a draw on a known key.
 func (m *Memory) Stats() MemoryStats {
 	m.mustBeMade()
 	var stats MemoryStats

@@ -37,8 +37,8 @@ type settings struct {
 	errs  []error // of the options, until New has returned them
 }
 
-// Option configures [New]. A nil Option, and a nil argument of one, is an error wrapping
-// [ErrConfig].
+// Option configures [New]. For a nil Option, or one with a nil argument, New returns an
+// error wrapping [ErrConfig].
 type Option interface {
 	apply(s *settings)
 }
@@ -127,7 +127,7 @@ func WithIdentifier(identifier *Identifier) Option {
 }
 
 // WithCost sets how many units one hit takes, 0 to 2^53; the default is 1. With 0 every
-// request passes untouched, and its identity is not computed. At a fixed rate [New] refuses
+// request passes uncounted, and its identity is not computed. At a fixed rate [New] refuses
 // a cost that the strategy never admits; [GCRA] has a capacity of 1 unless Burst is set.
 func WithCost(units int64) Option {
 	return optionFunc(func(s *settings) {
@@ -138,8 +138,8 @@ func WithCost(units int64) Option {
 	})
 }
 
-// WithCostFunc computes the cost of each request. 0 lets it pass untouched; the error
-// policy decides about a negative cost and an error. The function must be safe for
+// WithCostFunc computes the cost of each request. 0 lets the request pass uncounted; the
+// error policy decides about a negative cost and an error. The function must be safe for
 // concurrent use. A plain key (see [Throttle.Key]) calls it with an empty Request.
 func WithCostFunc(cost func(*Request) (units int64, err error)) Option {
 	return given("WithCostFunc", cost, "a function", func(s *settings) { s.costOf = cost })
@@ -180,9 +180,9 @@ func WithHeaders(headers HeaderSet) Option {
 	return optionFunc(func(s *settings) { s.headers = headers })
 }
 
-// WithDeniedHandler replaces the answer that a client gets when this throttle denies.
-// Write it to r.Writer, which has the headers already. An adapter's denied handler goes
-// before it. It must be safe for concurrent use.
+// WithDeniedHandler replaces the answer that a client gets when this throttle denies. Write
+// it to r.Writer, which has the headers already. An adapter's OnDenied takes precedence. It
+// must be safe for concurrent use.
 func WithDeniedHandler(answer func(r *Request, v Verdict)) Option {
 	return given("WithDeniedHandler", answer, "a function", func(s *settings) { s.onDenied = answer })
 }

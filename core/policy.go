@@ -7,12 +7,13 @@ import "errors"
 // because the store or the function was too slow.
 //
 // The policy does not apply to two kinds of errors, which are always returned: the cause of a
-// context that had ended before the call or that the caller cancelled, and a wrong call,
-// which wraps [ErrUsage]. There are two exceptions. A throttle under [WithReportOnly] lets
-// pass even what its backend refuses as a wrong call, and a negative cost from a cost
-// function wraps ErrUsage but is for the policy.
+// context that had ended before the call or that the caller cancelled, and the error of a
+// wrong call, which wraps [ErrUsage]. There are two exceptions. A throttle under
+// [WithReportOnly] lets a request pass even if its backend refuses the call as wrong. The
+// policy also decides about a negative cost from a cost function, though that error wraps
+// ErrUsage.
 //
-// A request that FailOpen or FailClosed decides is logged; see [WithLogger].
+// Requests that FailOpen or FailClosed decides are logged; see [WithLogger].
 type ErrorPolicy uint8
 
 const (

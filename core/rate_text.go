@@ -35,10 +35,11 @@ const rateGrammar = `accepted is a limit of 1 to 2^53, "/" or "per", and a perio
 //	<limit> per <period> <unit> 100 per 5 minutes
 //	unlimited
 //
-// The period is an optional positive integer, 1 if left out, and may be a sum of falling
-// units as a time.Duration prints it ("100 per 5m30s"). Units are ms, millisecond(s); s,
-// sec, second(s); m, min, minute(s); h, hr, hour(s); d, day(s); w, week(s); and us,
-// microsecond(s). Errors wrap [ErrRate], quote the text and say what is accepted.
+// The period is an optional positive integer, 1 if left out, and may be a sum of units in
+// falling order, as a time.Duration prints it ("100 per 5m30s"). Units are ms,
+// millisecond(s); s, sec, second(s); m, min, minute(s); h, hr, hour(s); d, day(s); w,
+// week(s); and us, microsecond(s). Errors wrap [ErrRate], quote the text and say what is
+// accepted.
 func ParseRate(text string) (Rate, error) {
 	s := strings.TrimSpace(text)
 	if strings.EqualFold(s, "unlimited") {

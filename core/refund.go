@@ -11,7 +11,7 @@ import (
 
 // Refund refunds n of the units that res took, on the backend, key and rate that it took
 // them under, whatever has changed since. It restores what the draw still holds: nothing
-// that has expired, leaked or, in a queue, started. It leaves a result alone that took
+// that has expired, leaked or, in a queue, started. It does nothing for a result that took
 // nothing, that repeats an outer use (see [Limiter]), or whose verdict was refunded by
 // [Verdict.Refund]. It does not remember how much was refunded: make sure that your calls
 // don't add up to more than res took.
@@ -51,10 +51,10 @@ func (r *Result) refundKnown(n int64) (done bool) {
 }
 
 // Refund refunds all that v has charged, with one call of each backend: use it for a request
-// whose outcome is not to count. It restores what each draw still holds, as
-// [Throttle.Refund] does, and leaves results alone that charged nothing or that repeat an
-// outer use (see [Limiter]). All copies of v are Uncharged from then on: a second call does
-// nothing, also at the same time, and a later use of the same request is decided anew.
+// that should not count after all. It restores what each draw still holds, as
+// [Throttle.Refund] does, and does nothing for results that charged nothing or that repeat
+// an outer use (see [Limiter]). All copies of v are Uncharged from then on. A second call
+// does nothing, even a concurrent one, and a later use of the same request is decided anew.
 //
 // Refund ignores the end of ctx and has its own bound of five seconds. The errors of the
 // backends wrap [ErrBackend] and are joined. A charge whose refund failed stays Admitted and
@@ -77,7 +77,8 @@ func (v Verdict) Refund(ctx context.Context) error {
 // up to five seconds. It counts as Uncharged unless it fails, and its error is lost.
 // RefundWithin waits for in-process stores, and for all stores while a thousand refunds of
 // the process run in the background, so that a store that hangs does not collect more and
-// more of them. If a backend panics that may be slow, the panic is returned as an error.
+// more of them. If a backend other than an in-process one panics, the panic is returned as
+// an error.
 func (v Verdict) RefundWithin(ctx context.Context, wait time.Duration) error {
 	if ctx == nil {
 		return errNoContext

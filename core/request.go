@@ -19,7 +19,7 @@ type Request struct {
 	// Host is the requested host, with its port if one was given.
 	Host string
 	// Route is the pattern that matched, such as "/users/:id". It is "" if none matched, if
-	// the router does not know it yet, or if it tells it on demand only; see
+	// the router does not know it yet, or if it finds the route only on demand; see
 	// [Request.Pattern].
 	Route string
 	// RemoteAddr is the peer of the socket as "host:port", or any text or "" if there is no
@@ -32,10 +32,10 @@ type Request struct {
 	// Writer takes the headers and the denied answer; nil for a message or a plain key.
 	Writer http.ResponseWriter
 	// Holder says how long a [LeakyBucketWithQueue] can hold the request. A draw whose turn
-	// comes later is denied and charged nothing, unless it comes within one unit's time
-	// (period/limit) of that. So compare [Verdict.Delay], and refuse what is too late with
-	// [Verdict.Refund] and [Request.RefuseDelay]. Nil means that the request can be held
-	// for ever.
+	// comes later is denied and charged nothing, unless it is late by no more than the time
+	// of one unit (period/limit). So compare [Verdict.Delay] too, and refuse a request that
+	// is too late with [Verdict.Refund] and [Request.RefuseDelay]. Nil means that the
+	// request can be held for ever.
 	Holder Holder
 	// HasBody says that the request has a body, or may have one: its length is not 0 or not
 	// known.
@@ -73,8 +73,8 @@ type Holder interface {
 }
 
 // Detacher is an optional power of a [Source] whose native context will serve other requests
-// later, as in many frameworks. [Request.Detach] calls it while the request is served.
-// Detach returns a Source that keeps what the context knows now.
+// later, as contexts of many frameworks do. [Request.Detach] calls it while the request is
+// served. Detach returns a Source that keeps what the context knows now.
 type Detacher interface {
 	Detach() Source
 }
@@ -118,7 +118,7 @@ func (r *Request) Continue(outer *Request) {
 
 // Detach returns a copy of r for use after the request or beside it, such as by the messages
 // of a connection or by a queued job. It remembers the identities found so far, but no
-// verdict. It has no Writer and no Holder. Its Source is the one of r as it is now; see
+// verdict. It has no Writer and no Holder. Its Source keeps what that of r knows now; see
 // [Detacher]. Its Context has the values of r's Context and does not end with it. Call
 // Detach while the request is served.
 func (r *Request) Detach() *Request {

@@ -142,8 +142,8 @@ func (s *sliding) refund(d *Draw) {
 	}
 }
 
-// SlidingWindowInfo is what [Subject.Describe] tells of a key counted by
-// [SlidingWindowCounter].
+// SlidingWindowInfo describes a key counted by [SlidingWindowCounter]; see
+// [Subject.Describe].
 type SlidingWindowInfo struct {
 	// WindowInfo is that of the aligned window. Its Used is Current and the weighted part
 	// of Previous.

@@ -251,7 +251,7 @@ func (l *entryLog) retryAfter(cost, limit int64) time.Duration {
 	return micros(l.at(i) + l.period - l.now)
 }
 
-// LogInfo is what [Subject.Describe] tells of a key counted by [SlidingWindowLog].
+// LogInfo describes a key counted by [SlidingWindowLog]; see [Subject.Describe].
 type LogInfo struct {
 	// Limit is the number of units that any period admits.
 	Limit int64

@@ -5,8 +5,8 @@ package traffik
 //
 // Implementations are plain values, safe for concurrent use, whose methods neither block
 // nor read a clock. They keep ten promises for any trace of draws, any clock and any bytes
-// of state. docs/design/promises.md has them in full, and RunStrategy of the backendtest
-// package checks a custom strategy for all but the bound:
+// of state. docs/design/promises.md has them in full, and RunStrategy of package
+// backendtest checks a custom strategy for all but the first and the ninth:
 //
 //  1. Bound: admitted less refunded units stay inside the documented bound.
 //  2. RetryAfter is exact: at that instant the same draw is admitted, one microsecond
@@ -17,7 +17,7 @@ package traffik
 //     and restores nothing that has expired. A queue refunds draws that still wait.
 //  6. From ResetAfter on answers equal those of an untouched key, and not before.
 //  7. A clock that stands still or steps back hands out no more.
-//  8. A state that can't be read is untouched.
+//  8. A state that can't be read counts as untouched.
 //  9. A store's form of the algorithm, such as a script, decides identically.
 //  10. A change of rate or parameters takes effect on live keys at once and hands out no
 //     fresh quota.
@@ -53,9 +53,9 @@ type Describer interface {
 	Describe(state []byte, d *Draw) any
 }
 
-// Classer is an optional power of a [Strategy] whose capacity depends on [Draw.Class]: the
-// classes that it tells apart. With it [New] refuses a fixed cost that fits no class;
-// without it New accepts any cost beside [WithClass].
+// Classer is an optional power of a [Strategy] whose capacity depends on [Draw.Class]:
+// Classes returns the classes that it tells apart. With it, [New] refuses a fixed cost that
+// fits no class. Without it, New accepts any cost together with [WithClass].
 type Classer interface {
 	Classes() []string
 }

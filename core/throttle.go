@@ -124,7 +124,7 @@ func (t *Throttle) UID() string {
 }
 
 // For returns the throttle as it applies to a request. It changes nothing in the Request
-// but what that remembers. A nil Request is an empty one.
+// except what the Request remembers. A nil Request is an empty one.
 func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request: orEmpty(r)} }
 
 // Key returns the throttle as it applies to an identity that the application names. Any
@@ -132,10 +132,10 @@ func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request
 //
 // Identifiers make identities of the form "scheme:value", such as "ip:192.0.2.1", and Key
 // finds the same counters by the same text: alice's counter under ByValue("user") is
-// Key("value.user:alice"), and Key("alice") is another. Use the text of [Result.Identity]
-// or [Identifier.Identity], or build it with [IdentityOf], which escapes it. Always build it
-// from text that a client chose.
+// Key("value.user:alice"), and Key("alice") is another. Use the text of [Result.Identity] or
+// [Identifier.Identity], or build it with [IdentityOf], which escapes it. Always use
+// IdentityOf for text that a client chose.
 //
-// Functions of the request get an empty one, and the error policy decides about what they
-// can't tell: Outcome and Err distinguish a failure from a denial.
+// Functions of the request get an empty one. If such a function fails, the error policy
+// decides: Outcome and Err distinguish a failure from a denial.
 func (t *Throttle) Key(identity string) Subject { return Subject{throttle: t, id: identity} }

@@ -17,8 +17,8 @@ type TokenBucket struct {
 	Burst int64
 }
 
-// ID implements [Strategy]. TokenBucket, LeakyBucket and GCRA share a state layout, but
-// each has an ID, so that changing between them starts afresh.
+// ID implements [Strategy]. TokenBucket, LeakyBucket and GCRA share a state layout but
+// differ in their IDs, so that changing from one to another starts afresh.
 func (TokenBucket) ID() string { return "token_bucket.1" }
 
 // Decide implements [Strategy].

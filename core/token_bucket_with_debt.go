@@ -54,14 +54,14 @@ func (b TokenBucketWithDebt) capacity(r Rate) int64 {
 	return count.Add(orLimit(b.Burst, r), b.MaxDebt)
 }
 
-// DebtInfo is what [Subject.Describe] tells of a key counted by [TokenBucketWithDebt].
+// DebtInfo describes a key counted by [TokenBucketWithDebt]; see [Subject.Describe].
 type DebtInfo struct {
 	// Burst and MaxDebt are the parameters in force.
 	Burst, MaxDebt int64
-	// Tokens is Burst less the units in use, rounded down: negative in debt, and below
-	// -MaxDebt after a forced charge or a lowered limit.
+	// Tokens is Burst minus the units in use, rounded down. It is negative in debt, and
+	// below -MaxDebt after a forced charge or a lowered limit.
 	Tokens int64
-	// FullAt is when the bucket will be full again; now if it is.
+	// FullAt is when the bucket will be full again, the present if it is full.
 	FullAt time.Time
 }
 
