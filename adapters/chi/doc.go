@@ -4,31 +4,32 @@
 //	r.Use(traffikchi.New(items))                                            // every route
 //	r.With(traffikchi.New(traffik.All(burst, daily))).Get("/search", search) // one route
 //
-// Uses nest: a throttle that charged a request is not charged again further in. The package
-// is the net/http middleware of httptraffik with chi's routes and parameters. The throttle's
-// identifier finds the client's address; chi's RealIP middleware believes forged headers.
+// Uses nest: a throttle charges a request once, even if a router and a route both use it.
+// The package is the net/http middleware of [httptraffik] with chi's routes and parameters.
+// The throttle's identifier finds the client's address; chi's RealIP middleware believes
+// forged headers.
 //
 // # Routes
 //
 // The route of [traffik.ByRoute] is chi's pattern. A middleware given to Use runs before chi
-// has routed to the end: the adapter then asks chi to find the route, when an identifier
-// wants it, which walks the routing tree a second time. Path parameters further in are not
-// known there.
+// has found the route. If an identifier wants the route there, the adapter asks chi for it,
+// which walks the routing tree a second time. Such a middleware doesn't know path parameters
+// further in.
 //
 // Requests without a route, which chi answers with 404 or 405, share one identity of
 // ByRoute for each method. Around a chi router, instead of inside it, no route is known and
-// ByRoute fails. Some routes are named less exactly than chi would:
+// ByRoute fails. Some routes differ from chi's:
 //
 //   - A mount's own path has the pattern of the mount: "/api" and "/api/" are one route,
-//     whatever route in the mount serves them, and also if the mount answers 404 or 405.
+//     whatever route in the mount serves them, even if the mount answers 404 or 405.
 //   - A HEAD request belongs to the route of GET if there is one, because GetHead may come
 //     later.
-//   - Put middleware that has another path or method routed, such as CleanPath and
-//     StripSlashes, before the limit. If the limit is in a mount whose pattern holds a
-//     regular expression and such middleware is outside of the mount, put the limit outside
-//     of it too, or give it to With: a path that is rewritten counts as one without a route
-//     otherwise.
+//   - Add middleware that changes the path or method to route, such as CleanPath and
+//     StripSlashes, before the limit. Suppose that the limit is in a mount whose pattern
+//     contains a regular expression, and such middleware is outside the mount. Then put the
+//     limit outside too, or give it to With. Otherwise a rewritten path counts as one
+//     without a route.
 //
-// Chi reuses its context for other requests. Use [Detach] beyond the handler, for the
-// messages of a WebSocket connection or for a job that the handler queues.
+// Chi reuses its context for other requests. Use [Detach] for work that outlives the
+// handler: the messages of a WebSocket connection, or a job that the handler queues.
 package traffikchi

@@ -41,17 +41,18 @@ func CountOnly(counts func(status int) bool) Option { return httptraffik.CountOn
 // [VerdictFrom] and [Deny]; see [httptraffik.PassOn].
 func PassOn() Option { return httptraffik.PassOn() }
 
-// New returns a middleware for Use, With and Group that lets the requests pass that limit
-// admits. It panics if limit is nil or zero or an option is nil. What it does with requests
-// and writers is described at [httptraffik.New].
+// New returns a middleware for Use, With and Group that passes on the requests that limit
+// admits. It panics if limit is nil or zero or an option is nil. See [httptraffik.New] for
+// what it does with requests and writers.
 func New(limit traffik.Limiter, opts ...Option) func(http.Handler) http.Handler {
 	return httptraffik.New(limit, append([]Option{httptraffik.ConvertWith(convert)}, opts...)...)
 }
 
-// Detach returns who sent r, for use beyond its handler: for the messages of a WebSocket
-// connection, or for a job that the handler queues. It knows chi's route and path
-// parameters and the identities that middleware found, and has no charges yet. Its context
-// has the values of r's and does not end with it. It panics if r is nil.
+// Detach returns a request that outlives the handler of r, for the messages of a WebSocket
+// connection or a job that the handler queues. It counts for the same client. It knows
+// chi's route and path parameters and the identities that middleware found, and has no
+// charges yet. Its context has the values of r's context and does not end with it. It
+// panics if r is nil.
 func Detach(r *http.Request) *traffik.Request {
 	req := httptraffik.NewRequest(nil, r)
 	convert(req, r)

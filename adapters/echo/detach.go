@@ -9,15 +9,15 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// Detach returns who sent the request of c, for use beyond its handler: for the messages of
-// a WebSocket connection, or for a job that the handler queues. It knows the path
-// parameters, the identities that middleware found, and the present values of the keys of c
-// that are named; it has no charges yet. Its context has the values of the request's and
-// does not end with it.
+// Detach returns a request that outlives the handler of c, for the messages of a WebSocket
+// connection or a job that the handler queues. It counts for the same client. It knows the
+// path parameters, the identities that middleware found, and the present values of the
+// named keys of c. It has no charges yet. Its context has the values of the request's
+// context and does not end with it.
 //
 // Name the keys, because echo can't list them and reuses c for other requests. An identity
-// that needs a key which was not named fails under the throttle's error policy, so that
-// nobody is counted as somebody without it.
+// that needs any other key fails, and the throttle's error policy decides: the request must
+// not count as one without that key.
 //
 //	conn := traffikws.Wrap(ws, traffikecho.Detach(c, "user"), messages)
 func Detach(c echo.Context, keys ...string) *traffik.Request {

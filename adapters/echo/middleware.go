@@ -39,7 +39,7 @@ func OnDenied(answer func(c echo.Context, v traffik.Verdict) error) Option {
 
 // OnError answers requests whose limit could not be checked: errors under the policy
 // [traffik.Propagate], and the cause of a deadline that had passed before the limit was
-// reached. By default echo's HTTPErrorHandler gets an *echo.HTTPError with status 503 that
+// checked. By default echo's HTTPErrorHandler gets an *echo.HTTPError with status 503 that
 // wraps the error; a nil function keeps that. Neither is called when the client is gone:
 // then no body is written, and an access log finds [httptraffik.StatusClientGone].
 func OnError(answer func(c echo.Context, err error) error) Option {
@@ -66,8 +66,8 @@ func CountOnly(counts func(status int) bool) Option {
 	return optionFunc(func(m *middleware) { m.guard.CountOnly = counts })
 }
 
-// PassOn passes requests over the limit on to the handler, which decides about them, for
-// example to serve a cached page in place of a 429. They are counted as always.
+// PassOn passes requests over the limit on to the handler, which decides about them: it may
+// serve a cached page instead of a 429, for example. They are counted as usual.
 // [VerdictFrom] returns the handler their verdict, and [Deny] answers one as the middleware
 // would have, [OnDenied] and [ByErrorHandler] included. Retry-After is not written before
 // that; one that the application has written stays.
@@ -75,16 +75,17 @@ func PassOn() Option { return optionFunc(func(m *middleware) { m.guard.PassOn = 
 
 // ByErrorHandler leaves answers to echo's HTTPErrorHandler. It gets a denial as an
 // *echo.HTTPError with status 429 or 503 that wraps a [DeniedError]. A function given to
-// [OnDenied] goes before it; the throttle's own handler is not called.
+// [OnDenied] takes precedence; the throttle's own handler is not called.
 //
 // Under [CountOnly] it gets errors of the handler at once, unless a response was sent, so
-// that the status that it sends is the one that counts. That is before middleware further
-// out sees them, so echo's Timeout and ContextTimeout belong behind the limit. The errors
-// are returned as well, as echo's RequestLogger does, and echo hands them to the
-// HTTPErrorHandler again: it has to leave a committed response alone, as echo's own does.
+// that the status that it sends is the one that counts. Middleware further out sees the
+// errors later, so add echo's Timeout and ContextTimeout after the limit. The errors are
+// returned as well, as echo's RequestLogger returns them, and echo hands them to the
+// HTTPErrorHandler again. So your HTTPErrorHandler must leave a committed response alone,
+// as echo's own does.
 func ByErrorHandler() Option { return optionFunc(func(m *middleware) { m.byError = true }) }
 
-// New returns a middleware that lets the requests pass that limit admits. It panics if
+// New returns a middleware that passes on the requests that limit admits. It panics if
 // limit is nil or zero or an option is nil.
 func New(limit traffik.Limiter, opts ...Option) echo.MiddlewareFunc {
 	httptraffik.MustLimiter(limit)
@@ -217,9 +218,9 @@ func (e *DeniedError) Error() string {
 	return fmt.Sprintf("traffikecho: the request is over the limit %q", e.Verdict.Tightest().UID())
 }
 
-// Deny answers a request that [PassOn] passed on, as the middleware would have, [OnDenied]
-// and [ByErrorHandler] included. An error of these goes to echo's HTTPErrorHandler. It
-// reports whether it did; it leaves a request within its limits alone.
+// Deny answers a request that [PassOn] passed on, as the middleware would have, [[OnDenied]
+// and [ByErrorHandler] included. An error of these goes to echo's HTTPErrorHandler. Deny
+// does nothing for a request within its limits, and reports whether it answered.
 func Deny(c echo.Context) bool {
 	mustContext(c)
 	return httptraffik.Deny(c.Response(), c.Request())

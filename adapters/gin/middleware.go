@@ -35,10 +35,10 @@ func OnDenied(answer func(c *gin.Context, v traffik.Verdict)) Option {
 
 // OnError answers requests whose limit could not be checked: errors under the policy
 // [traffik.Propagate], and the cause of a deadline that had passed before the limit was
-// reached. By default they get 503 with a problem+json body; a nil function keeps that.
+// checked. By default they get 503 with a problem+json body; a nil function keeps that.
 // Either way the error is added to c.Errors and the chain is aborted. When the client is
-// gone OnError is not called: the chain is aborted with
-// [httptraffik.StatusClientGone], which access logs find, and c.Errors stays as it is.
+// gone OnError is not called: the chain is aborted with [httptraffik.StatusClientGone],
+// which access logs find, and c.Errors stays as it is.
 func OnError(answer func(c *gin.Context, err error)) Option {
 	return optionFunc(func(m *middleware) { m.onError = answer })
 }
@@ -56,20 +56,20 @@ func MaxHold(d time.Duration) Option { return optionFunc(func(m *middleware) { m
 
 // CountOnly counts only requests whose response has a status that the function accepts, for
 // example failed logins, and refunds others; see [httptraffik.CountOnly]. The status is
-// the one at the first flush, else the one when the handlers further in have returned. So a
-// middleware that turns c.Errors into a response belongs behind this one.
+// decided at the first flush or, without one, when the handlers further in have returned.
+// So add a middleware that turns c.Errors into a response after this one.
 func CountOnly(counts func(status int) bool) Option {
 	return optionFunc(func(m *middleware) { m.guard.CountOnly = counts })
 }
 
-// PassOn passes requests over the limit on to the handler, which decides about them, for
-// example to serve a cached page in place of a 429. They are counted as always.
+// PassOn passes requests over the limit on to the handler, which decides about them: it may
+// serve a cached page instead of a 429, for example. They are counted as usual.
 // [VerdictFrom] returns the handler their verdict, and [Deny] answers one as the middleware
 // would have, [OnDenied] included. Retry-After is not written before that; one that the
 // application has written stays.
 func PassOn() Option { return optionFunc(func(m *middleware) { m.guard.PassOn = true }) }
 
-// New returns a middleware that lets the requests pass that limit admits. It panics if
+// New returns a middleware that passes on the requests that limit admits. It panics if
 // limit is nil or zero or an option is nil.
 func New(limit traffik.Limiter, opts ...Option) gin.HandlerFunc {
 	httptraffik.MustLimiter(limit)
@@ -170,8 +170,8 @@ func VerdictFrom(c *gin.Context) traffik.Verdict {
 }
 
 // Deny answers a request that [PassOn] passed on, as the middleware would have, [OnDenied]
-// included, and aborts the chain. It reports whether it did; it leaves a request within its
-// limits alone.
+// included, and aborts the chain. It does nothing for a request within its limits, and
+// reports whether it answered.
 func Deny(c *gin.Context) bool {
 	mustContext(c)
 	denied := httptraffik.Deny(c.Writer, c.Request)

@@ -32,10 +32,11 @@ type live struct{ source }
 // Detach implements [traffik.Detacher].
 func (s live) Detach() traffik.Source { return source{s.c.Copy()} }
 
-// Detach returns who sent the request of c, for use beyond its handler: for the messages of
-// a WebSocket connection, or for a job that the handler queues. It knows the parameters and
-// keys set so far and the identities that middleware found, and has no charges yet. Its
-// context has the values of the request's and does not end with it.
+// Detach returns a request that outlives the handler of c, for the messages of a WebSocket
+// connection or a job that the handler queues. It counts for the same client. It knows the
+// parameters and keys set so far and the identities that middleware found, and has no
+// charges yet. Its context has the values of the request's context and does not end with
+// it.
 //
 //	conn := traffikws.Wrap(ws, traffikgin.Detach(c), messages)
 func Detach(c *gin.Context) *traffik.Request {

@@ -17,8 +17,9 @@ import (
 // is constant: the factor times the rate's limit, rounded down, at least 1.
 //
 // After a window that used more than Threshold of its limit, the factor is multiplied by
-// Reduction, but stays at Floor or more. After any other window, and for each idle one,
-// Recovery is added, up to the whole. It admits the rate's limit in each window.
+// Reduction, but never falls below Floor. After any other window, and for each idle one,
+// the factor grows by Recovery, up to 100 percent. It admits the rate's limit in each
+// window.
 type Adaptive struct {
 	// Threshold is the part of a window's limit above which the window counts as loaded; 0
 	// means 80 percent.
@@ -28,7 +29,7 @@ type Adaptive struct {
 	Reduction PPM
 	// Recovery is added to the factor after each other window; 0 means 10 percent.
 	Recovery PPM
-	// Floor is the lowest factor, also of keys that were lowered under another Floor; 0
+	// Floor is the lowest factor, even for keys that were lowered under another Floor; 0
 	// means 10 percent.
 	Floor PPM
 }
@@ -145,9 +146,9 @@ func (s Adaptive) after(windows int64, l *load, d *traffik.Draw) time.Duration {
 	return micros(us)
 }
 
-// AdaptiveInfo is what Describe tells of a key counted by [Adaptive].
+// AdaptiveInfo describes a key counted by [Adaptive]; see [traffik.Subject.Describe].
 type AdaptiveInfo struct {
-	// WindowInfo is that of the window; its Limit is the adapted one.
+	// WindowInfo describes the window; its Limit is the adapted one.
 	traffik.WindowInfo
 	// Factor is the window's part of the rate's limit.
 	Factor PPM

@@ -12,12 +12,12 @@ import (
 
 // CostBasedTokenBucket is a [traffik.TokenBucket] that refills more slowly while recent
 // draws are expensive: at the rate divided by the mean cost of the last Window draws, but
-// at Floor or faster. Cheap draws bring the full rate back, and so does a full bucket,
-// which forgets its history. It admits at most Burst + floor(length*limit/period) units in
-// any interval.
+// never more slowly than Floor. Cheap draws bring the full rate back, and so does a full
+// bucket, which forgets its history. It admits at most Burst + floor(length*limit/period)
+// units in any interval.
 //
-// A refund restores what its draw is sure to hold still: once others have drawn, the draw
-// may have leaked at any speed from Floor to the full rate since.
+// A refund restores only the units that its draw certainly still holds: once others have
+// drawn, the draw may have leaked at any speed from Floor to the full rate.
 type CostBasedTokenBucket struct {
 	// Burst is the capacity of the bucket in units; 0 means the rate's limit. A cost above
 	// it is never admitted.
@@ -275,13 +275,14 @@ func (c *costHistory) shrink(granted int64) {
 	}
 }
 
-// CostInfo is what Describe tells of a key counted by [CostBasedTokenBucket].
+// CostInfo describes a key counted by [CostBasedTokenBucket]; see
+// [traffik.Subject.Describe].
 type CostInfo struct {
-	// BucketInfo is that of the bucket; EmptyAt assumes the present Refill.
+	// BucketInfo describes the bucket; EmptyAt assumes that Refill stays as it is.
 	traffik.BucketInfo
 	// Refill is the speed of the refill, as a part of the rate.
 	Refill PPM
-	// Recent are the remembered costs, from the oldest on, each at most 2^32.
+	// Recent are the remembered costs, oldest first, each at most 2^32.
 	Recent []int64
 }
 

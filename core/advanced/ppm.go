@@ -7,11 +7,11 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// PPM is a share or a multiplier in millionths: 300,000 is 30 percent, 2,000,000 is twice.
-// In the structs of this package 0 means the documented default.
+// PPM is a share or a multiplier in millionths: 300,000 is 30 percent, and 2,000,000
+// doubles. In the structs of this package 0 means the documented default.
 type PPM int64
 
-// Whole is one: all of it, or once.
+// Whole is 100 percent, or a factor of one.
 const Whole PPM = 1_000_000
 
 // Percent returns n percent.

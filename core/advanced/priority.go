@@ -19,14 +19,14 @@ const (
 
 // Priority shares one limit among four classes, [Low], [Normal], [High] and [Critical]. A
 // class, together with the classes below it, may use up to its ceiling, a share of the
-// limit. So a flood of one class leaves to the classes above it at least the limit less
-// its ceiling, and all together admit the limit in each window.
+// limit. So a flood of one class leaves the classes above it at least the limit minus that
+// ceiling. All classes together admit the limit in each window.
 //
-// A class that is none of the four, the empty one included, is Normal. A limit of 1 has no
-// reserve: every ceiling is at least 1.
+// Any other class counts as Normal, and so does the empty one. A limit of 1 has no reserve:
+// every ceiling is at least 1.
 type Priority struct {
-	// Low, Normal and High are the shares of the limit that make the ceilings, rounded
-	// down; Critical has the whole. 0 means 50, 75 and 90 percent.
+	// Low, Normal and High are the ceilings as shares of the limit, rounded down; the
+	// ceiling of Critical is the limit. 0 means 50, 75 and 90 percent.
 	Low, Normal, High PPM
 }
 
@@ -135,9 +135,9 @@ func (c *levelCount) room(level int, ceilings *[levels]int64) int64 {
 	return room
 }
 
-// PriorityInfo is what Describe tells of a key counted by [Priority].
+// PriorityInfo describes a key counted by [Priority]; see [traffik.Subject.Describe].
 type PriorityInfo struct {
-	// WindowInfo is that of the window; Limit and Used are those of all classes together.
+	// WindowInfo describes the window; Limit and Used are those of all classes together.
 	traffik.WindowInfo
 	// Low, Normal, High and Critical are the classes.
 	Low, Normal, High, Critical LevelInfo

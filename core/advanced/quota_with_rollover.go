@@ -11,14 +11,14 @@ import (
 // State: the time of the last write, the count and the carry, 25 bytes.
 
 // QuotaWithRollover is a quota per window. A share of the units left unused is carried into
-// the next window, once: carried units don't carry again. A key that was never seen, or not
-// for two windows, has the carry of an unused window. In any m windows in a row it admits
+// the next window, once: carried units don't carry again. A key that was not used for two
+// windows, or never, has the carry of an unused window. In any m windows in a row it admits
 // m*limit + one carry of an unused window.
 type QuotaWithRollover struct {
 	// Share is the part of the unused units that carries over, rounded down; 0 means 50
 	// percent.
 	Share PPM
-	// Cap is the largest carry in units; 0 means the rate's limit.
+	// Cap bounds the units carried into a window; 0 means the rate's limit.
 	Cap int64
 }
 
@@ -108,13 +108,14 @@ func (s QuotaWithRollover) resetAfter(q *quota, d *traffik.Draw) time.Duration {
 	return micros(wait)
 }
 
-// RolloverInfo is what Describe tells of a key counted by [QuotaWithRollover].
+// RolloverInfo describes a key counted by [QuotaWithRollover]; see
+// [traffik.Subject.Describe].
 type RolloverInfo struct {
-	// WindowInfo is that of the window; its Limit includes Carried.
+	// WindowInfo describes the window; its Limit includes Carried.
 	traffik.WindowInfo
 	// Carried is the carry from the window before.
 	Carried int64
-	// Carries is the carry into the next window if this one ended now.
+	// Carries is the carry that the next window would get if this one ended now.
 	Carries int64
 }
 

@@ -13,7 +13,7 @@ import (
 // forgets what was used nor admits more than the new limit. It admits the tier's limit in
 // each window.
 type Tiered struct {
-	// Tiers are the multipliers by name, each 1 ppm or more. A tier's limit is rounded
+	// Tiers are the multipliers by name, each 1 ppm or more. The limit of a tier is rounded
 	// down and at least 1.
 	Tiers map[string]PPM
 	// Default names the tier of unknown and empty classes. Unless Tiers has it, they get
@@ -74,13 +74,13 @@ func (s Tiered) Validate() error {
 	return nil
 }
 
-// TierInfo is what Describe tells of a key counted by [Tiered].
+// TierInfo describes a key counted by [Tiered]; see [traffik.Subject.Describe].
 type TierInfo struct {
-	// WindowInfo is that of the window; its Limit is the tier's.
+	// WindowInfo describes the window; its Limit is the tier's.
 	traffik.WindowInfo
 	// Tier is the one that applied, "" for the rate unchanged.
 	Tier string
-	// Multiplier is the tier's.
+	// Multiplier is the multiplier of the tier.
 	Multiplier PPM
 }
 

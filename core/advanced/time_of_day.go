@@ -10,11 +10,12 @@ import (
 // A call looks the local hour up; a denied one also looks for the next hour with room.
 
 // TimeOfDay multiplies the limit by a factor that depends on the local hour and counts like
-// [traffik.FixedWindow]. Hours are those on the wall clock, also on the days when summer time
+// [traffik.FixedWindow]. Hours are hours on the wall clock, even on the days when summer time
 // begins or ends.
 //
-// A window that spans a change of the factor has one count and the limit of the instant. It
-// admits the largest factor's limit in each window. RetryAfter may be later than ResetAfter.
+// A window that spans a change of the factor has one count, which each draw compares with
+// the limit at its instant. Each window admits at most the limit under the largest factor.
+// RetryAfter may be later than ResetAfter.
 type TimeOfDay struct {
 	// Location is the time zone of the hours; nil means UTC.
 	Location *time.Location
@@ -22,8 +23,8 @@ type TimeOfDay struct {
 	Hours []Hours
 }
 
-// Hours is a factor for the local hours from From up to but not including To. 22 to 6 spans
-// midnight; equal hours mean the whole day.
+// Hours is a factor for the local hours from From up to, but not including, To. From 22 to
+// 6 spans midnight. If From equals To, it is the whole day.
 type Hours struct {
 	// From is 0 to 23; To is 0 to 24.
 	From, To int
@@ -162,9 +163,9 @@ func (s TimeOfDay) Validate() error {
 	return nil
 }
 
-// HoursInfo is what Describe tells of a key counted by [TimeOfDay].
+// HoursInfo describes a key counted by [TimeOfDay]; see [traffik.Subject.Describe].
 type HoursInfo struct {
-	// WindowInfo is that of the window; its Limit is that of the instant.
+	// WindowInfo describes the window; its Limit is the limit at this instant.
 	traffik.WindowInfo
 	// Hours is the entry in force at this instant.
 	Hours Hours

@@ -1,6 +1,6 @@
-// Package backendtest is the conformance suite of [traffik.Backend] and
-// [traffik.Strategy]. The in-process backend, those for Redis and Memcached, every
-// decorator and custom backends run it unchanged:
+// Package backendtest is the conformance suite of [traffik.Backend] and [traffik.Strategy].
+// The in-process backend, the backends for Redis and Memcached, decorators and custom
+// backends all run it unchanged:
 //
 //	func TestBackend(t *testing.T) {
 //		backendtest.Run(t, backendtest.Features{}, func(t *testing.T) (traffik.Backend, func(traffik.Instant)) {
@@ -18,30 +18,30 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Features declares what a backend does not promise, or promises in another way. A case
-// that needs a missing promise is a skip with its reason; the zero Features promises
-// everything.
+// Features declares the promises that a backend does not make, or makes in another way. Run
+// skips a case that needs a missing promise, and gives the reason. The zero Features
+// promises everything.
 type Features struct {
-	// NotAtomicAcrossIdentities: a Take over several identities is drawn one by one and
-	// refunded on a denial, instead of atomically.
+	// NotAtomicAcrossIdentities: a Take over several identities is not atomic. It draws one
+	// by one and refunds on a denial.
 	NotAtomicAcrossIdentities bool
 	// NotAtomic: the same for any Take of several ops.
 	NotAtomic bool
-	// LatestTime: each key is decided at the latest time at which it was written, or at
-	// the clock's if that is later. A store shared by several servers with clocks of
-	// different time does so. Then no state lies ahead of the time it is decided at, and
-	// looks and denials write nothing where others repair. After the clock stepped back a
-	// key goes on at its latest time: Draw.Now and Decision.At are of that time, and
-	// Decision.Ahead, how far it lies ahead of the clock, is included in ResetAfter and in
-	// the RetryAfter of a denial (never in [traffik.Never]). A key that refunds left
-	// untouched keeps its time; one that was reset does not.
+	// LatestTime: each key is decided at the latest time at which it was written, or at the
+	// clock's if that is later. A store does so if it is shared by servers whose clocks
+	// differ. Then no state lies ahead of the time at which it is decided, so looks and
+	// denials have nothing to repair and write nothing. After the clock has stepped back, a
+	// key stays at its latest time: Draw.Now and Decision.At are that time. Decision.Ahead
+	// says how far it lies ahead of the clock, and is included in ResetAfter and in the
+	// RetryAfter of a denial, except for [traffik.Never]. A key that refunds left untouched
+	// keeps its time; a key that was reset does not.
 	LatestTime bool
 	// MaxStateBytes is the largest state it can store; 0 means 64 KiB or more.
 	MaxStateBytes int
 }
 
-// New makes the backend under test, empty, and a function that sets its clock, nil for a
-// clock that can't be set. New cleans up through t.Cleanup.
+// New makes an empty backend to test, and a function that sets its clock. The function is
+// nil if the clock can't be set. New cleans up through t.Cleanup.
 type New func(t *testing.T) (backend traffik.Backend, setNow func(traffik.Instant))
 
 // Run runs the suite. Every case makes a new backend and uses new names, so the backends

@@ -31,8 +31,8 @@ const (
 //	func TestDaily(t *testing.T) { backendtest.RunStrategy(t, Daily{}) }
 //
 // Draws carry the given classes, "" if there are none. It can check neither the bound, which
-// only the strategy knows, nor a store's form of the strategy. The parameters are those of
-// s: run it for several.
+// only the strategy knows, nor a store's form of the strategy. It checks only the parameters
+// that s has, so run it for several.
 func RunStrategy(t *testing.T, s traffik.Strategy, classes ...string) {
 	t.Helper()
 	if len(classes) == 0 {

@@ -3,6 +3,6 @@
 //	items := traffik.MustNew("api:items", "100/min")
 //	mux.Handle("/items", httptraffik.New(items)(handler))
 //
-// It needs no framework. The adapters for chi, gin and echo are made of its [Exchange],
-// [Guard] and [Recorder]; the example of Guard is an adapter for another framework.
+// It needs no framework. The adapters for chi, gin and echo are built on its [Exchange],
+// [Guard] and [Recorder]. The example of Guard is an adapter for another framework.
 package httptraffik

@@ -48,14 +48,14 @@ type contextKey struct{}
 
 const errNilRequest = "traffik: the request is nil; give the one that the handler was given"
 
-// Begin makes a zero Exchange that of r and returns the request to hand down the chain in
+// Begin prepares a zero Exchange for r and returns the request to hand down the chain in
 // place of r. Call [Exchange.End] when the chain has returned. Begin panics if r is nil.
 //
-// It continues the Exchange of an outer use of the same request, also of a shallow copy as
-// http.Request.WithContext makes. A request that a handler makes with the context of the
-// one it serves, such as a part of a batch, is a request of its own, and so is a copy by
-// http.Request.Clone. Route and path parameters are those of http.ServeMux, which are known
-// once the mux has routed; adapters for other routers set theirs.
+// It continues the Exchange of an outer use of the same request or of a shallow copy, such
+// as one by [http.Request.WithContext]. A request that a handler makes with the context of
+// the request it serves, such as a part of a batch, counts as another request. So does a
+// copy by [http.Request.Clone]. Route and path parameters are those of http.ServeMux, which
+// are known once the mux has routed; adapters for other routers set theirs.
 func (e *Exchange) Begin(w http.ResponseWriter, r *http.Request) *http.Request {
 	if r == nil {
 		panic(errNilRequest)
@@ -93,18 +93,19 @@ func sameRequest(outer, inner *http.Request) bool {
 }
 
 // PassOn notes that the adapter passes the request on over its limit, and the answer that
-// [Deny] gives, nil for that of the throttle. The outermost use decides: without [PassOn]
-// it would have answered.
+// [Deny] gives, nil for that of the throttle. The outermost use decides, since without
+// PassOn it would have answered.
 func (e *Exchange) PassOn(answer Answer) {
 	if !e.passed {
 		e.passed, e.answer = true, answer
 	}
 }
 
-// End copies what routers and handlers noted in the request handed down to the one that
-// came: outer middleware looks there for the pattern and the forms, and the server for
-// uploaded files to remove. It writes only what is new, since others may be reading the
-// rest. Path parameters stay behind, because net/http can't list them.
+// End copies the notes that routers and handlers made in the request handed down back to
+// the original request. Outer middleware looks there for the pattern and the forms, and the
+// server for uploaded files to remove. End writes only fields that have changed, since
+// other goroutines may be reading the rest. Path parameters stay behind, because net/http
+// can't list them.
 func (e *Exchange) End() {
 	came, handed := e.native, e.handed
 	if handed == nil {
@@ -135,11 +136,11 @@ func NewRequest(w http.ResponseWriter, r *http.Request) *traffik.Request {
 	return &e.Request
 }
 
-// Detach returns who sent r, for use beyond its handler: for the messages of a WebSocket
-// connection, or for a job that the handler queues. It knows the path parameters of
-// http.ServeMux and the identities that middleware found, and has no charges yet. Its
-// context has the values of r's and does not end with it. Detach panics if r is nil. The
-// adapters for other routers have their own Detach.
+// Detach returns a request that outlives the handler of r, for the messages of a WebSocket
+// connection or a job that the handler queues. It counts for the same client. It knows the
+// path parameters of [http.ServeMux] and the identities that middleware found, and has no
+// charges yet. Its context has the values of r's context and does not end with it. Detach
+// panics if r is nil. The adapters for other routers have their own Detach.
 func Detach(r *http.Request) *traffik.Request { return NewRequest(nil, r).Detach() }
 
 // source reads what http.ServeMux and the request's context know.
@@ -148,8 +149,8 @@ type source struct{ r *http.Request }
 func (s source) Param(name string) string { return s.r.PathValue(name) }
 func (s source) Value(key any) any        { return s.r.Context().Value(key) }
 
-// RequestFrom returns the request that a middleware attached to ctx, nil if none did. It
-// serves while the handler runs; [traffik.Request.Detach] makes one that may be kept. It
+// RequestFrom returns the request that a middleware attached to ctx, nil if none did. Use
+// it only while the handler runs; [traffik.Request.Detach] makes one that you may keep. It
 // panics if ctx is nil, as VerdictFrom does.
 func RequestFrom(ctx context.Context) *traffik.Request {
 	if e := exchangeFrom(ctx); e != nil {
@@ -176,9 +177,9 @@ func VerdictFrom(ctx context.Context) traffik.Verdict {
 }
 
 // Deny answers a request that [PassOn] passed on, as the middleware would have: with
-// Retry-After and the answer of its [OnDenied], else of the throttle that denied. It
-// reports whether it did; it leaves a request within its limits alone. It panics if r is
-// nil.
+// Retry-After and the answer of its [OnDenied], or else of the throttle that denied. It
+// does nothing for a request within its limits, and reports whether it answered. It panics
+// if r is nil.
 func Deny(w http.ResponseWriter, r *http.Request) bool {
 	if r == nil {
 		panic(errNilRequest)

@@ -8,8 +8,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Guard is the part of a middleware that is the same in every framework. Adapters are made
-// of it; applications use [New]. It is safe for concurrent use as long as nobody changes
+// Guard is the part of a middleware that is the same in every framework. Adapters are built
+// on it; applications use [New]. It is safe for concurrent use as long as nobody changes
 // its fields.
 type Guard struct {
 	// Limit is the limit of the requests.
@@ -29,14 +29,13 @@ type Guard struct {
 // Check asks Limit about req, writes the headers, and holds an admitted request for as long
 // as its strategy asks. The caller answers a request that doesn't pass; see [Guard.Passes].
 //
-// Check denies a request at once that can't be held so long, because ctx or a timeout of
-// its [http.Server] ends before; see [traffik.Request.RefuseDelay]. The error is that of
-// [traffik.Limiter], or the cause of the end of ctx while the request was held. A request
-// that is refused or leaves before its turn is refunded; Check waits up to
-// [RefundPatience] for that.
+// Check denies a request at once if ctx or a timeout of its [http.Server] would end before
+// its turn; see [traffik.Request.RefuseDelay]. The error is that of [traffik.Limiter], or
+// the cause if ctx ended while the request was held. If a request is refused or leaves
+// before its turn, Check refunds it and waits up to [RefundPatience] for that.
 //
-// A nil req is a request of which nothing is known. A nil Guard or one without a Limit is an
-// error that wraps [traffik.ErrUsage].
+// A nil req is an empty request. For a nil Guard, or one without a Limit, the error wraps
+// [traffik.ErrUsage].
 func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdict, error) {
 	switch {
 	case g == nil || g.Limit == nil:
@@ -71,7 +70,7 @@ func (g *Guard) Check(ctx context.Context, req *traffik.Request) (traffik.Verdic
 	return v, nil
 }
 
-// fail decides whether a request counts that never gets to its handler because of err.
+// fail decides whether a request counts although err keeps it from its handler.
 func (g *Guard) fail(ctx context.Context, v traffik.Verdict, err error) error {
 	if ctx != nil {
 		response, _ := g.Response(ctx, v)

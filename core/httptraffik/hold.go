@@ -28,10 +28,11 @@ func (g *Guard) refuse(ctx context.Context, req *traffik.Request, v traffik.Verd
 	return v, delay
 }
 
-// MaxDelay implements [traffik.Holder] for requests that [Guard.Check] checks: how long they
-// can be held and still be answered. It is without a bound if MaxHold ends the hold before
-// that or the Guard is nil. A tenth of the time until a deadline is reserved for the store:
-// a draw that comes back too late has taken a turn that another request could have used.
+// MaxDelay implements [traffik.Holder] for requests that [Guard.Check] checks: it returns
+// how long a request can be held and still be answered. It returns no bound if MaxHold ends
+// the hold earlier, or if the Guard is nil. A tenth of the time until a deadline is reserved
+// for the store: a draw that comes back too late has taken a turn that another request could
+// have used.
 func (g *Guard) MaxDelay(ctx context.Context) time.Duration {
 	if g == nil {
 		return math.MaxInt64

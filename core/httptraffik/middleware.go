@@ -33,7 +33,7 @@ func OnDenied(answer func(w http.ResponseWriter, r *http.Request, v traffik.Verd
 
 // OnError answers requests whose limit could not be checked: errors under the policy
 // [traffik.Propagate], and the cause of a deadline that had passed before the limit was
-// reached. By default they get 503 with a problem+json body; a nil function keeps that. It
+// checked. By default they get 503 with a problem+json body; a nil function keeps that. It
 // is not called when the client is gone: then no body is written, and an access log finds
 // [StatusClientGone].
 func OnError(answer func(w http.ResponseWriter, r *http.Request, err error)) Option {
@@ -41,8 +41,8 @@ func OnError(answer func(w http.ResponseWriter, r *http.Request, err error)) Opt
 }
 
 // CountPreflight charges CORS preflights, which by default pass uncounted if they have no
-// body. Use it if a handler that takes any method does its work for OPTIONS too, or let no
-// preflight get that far.
+// body. Use it if a handler that takes any method also does its work for OPTIONS, or answer
+// preflights before they reach it.
 func CountPreflight() Option { return optionFunc(func(c *config) { c.guard.CountPreflight = true }) }
 
 // MaxHold bounds how long a request is held when its strategy asks for a delay, in place of
@@ -51,21 +51,21 @@ func CountPreflight() Option { return optionFunc(func(c *config) { c.guard.Count
 // at once; see [Guard.Check].
 func MaxHold(d time.Duration) Option { return optionFunc(func(c *config) { c.guard.MaxHold = d }) }
 
-// CountOnly counts only requests whose response has a status that the function accepts. A
-// limit of failed logins is written with it:
+// CountOnly counts only requests whose response has a status that the function accepts. Use
+// it to limit failed logins, for example:
 //
 //	httptraffik.CountOnly(func(status int) bool { return status == http.StatusUnauthorized })
 //
 // Every request is charged before its handler runs, so that no more of them run at once
-// than the limit has room for. A response that doesn't count is refunded afterwards, also
-// when the handler panics or the client is gone. If nothing was written, the response of a
-// handler that panics counts as 500, that of a client that is gone as 499
-// ([StatusClientGone]), and that after a deadline of middleware further out as 503. A
-// connection that the handler took over counts as 101.
+// than the limit has room for. A request whose response doesn't count is refunded
+// afterwards, even if the handler panics or the client is gone. If nothing was written, the
+// status is 500 for a handler that panics, 499 ([StatusClientGone]) for a client that is
+// gone, and 503 after a deadline of middleware further out. For a connection that the
+// handler took over, the status is 101.
 //
-// The status is decided when the handler flushes, as it does to stream events, or takes the
-// connection over, so that no charge lasts as long as a stream. That of any other response
-// is decided when the handler has returned.
+// The status is decided when the handler flushes, for example to stream events, or takes
+// the connection over, so that no charge waits for the end of a stream. For any other
+// response it is decided when the handler has returned.
 //
 // The response waits up to [RefundPatience] for the refund, so that the client's next
 // request sees it. A slower refund goes on for up to five seconds while the response goes
@@ -77,36 +77,37 @@ func CountOnly(counts func(status int) bool) Option {
 	return optionFunc(func(c *config) { c.guard.CountOnly = counts })
 }
 
-// PassOn passes requests over the limit on to the handler, which decides about them, for
-// example to serve a cached page in place of a 429. They are counted as always.
+// PassOn passes requests over the limit on to the handler, which decides about them: it may
+// serve a cached page instead of a 429, for example. They are counted as usual.
 // [VerdictFrom] returns the handler their verdict, and [Deny] answers one as the middleware
 // would have, [OnDenied] included. Retry-After is not written before that; one that the
 // application has written stays.
 func PassOn() Option { return optionFunc(func(c *config) { c.guard.PassOn = true }) }
 
-// ConvertWith calls a function for each request before its limit is checked. It is for
-// routers that keep route and path parameters elsewhere than net/http does: the function
-// sets Route and Source of req. A nil function keeps those of net/http.
+// ConvertWith calls a function for each request before its limit is checked. Use it for
+// routers that don't keep route and path parameters where net/http does: the function sets
+// Route and Source of req. A nil function keeps those of net/http.
 func ConvertWith(convert func(req *traffik.Request, r *http.Request)) Option {
 	return optionFunc(func(c *config) { c.convert = convert })
 }
 
-// New returns a middleware that lets the requests pass that limit admits. It panics if
+// New returns a middleware that passes on the requests that limit admits. It panics if
 // limit is nil or zero or an option is nil; the middleware panics if its handler is nil, as
 // net/http does.
 //
-// The handler gets a copy of the request. What routers and handlers note in it is copied
-// back; see [Exchange.End]. It also gets a writer that leaves one value of each header of
-// the limits, see [traffik.Verdict.ReconcileHeaders], unless nothing is to be looked after
-// under [traffik.NoHeaders]. With net/http's own writers flushing, hijacking, pushing,
-// sendfile and http.ResponseController work as without the middleware. Three things don't:
+// The handler gets a copy of the request. Notes that routers and handlers make in it are
+// copied back; see [Exchange.End]. It also gets a writer that leaves one value of each
+// header of the limits, see [traffik.Verdict.ReconcileHeaders], unless the limit has
+// [traffik.NoHeaders] and there is no [CountOnly]. With net/http's own writers, flushing,
+// hijacking, pushing, sendfile and http.ResponseController work as without the middleware.
+// Three things don't:
 //
-//   - SetReadDeadline, SetWriteDeadline and EnableFullDuplex are found by
-//     http.ResponseController, not by a type assertion on the writer.
-//   - If the writer of a middleware further out can push but not flush, as that of
-//     http.TimeoutHandler, or can push and hijack, pushing is not passed on.
+//   - [http.ResponseController] finds SetReadDeadline, SetWriteDeadline and
+//     EnableFullDuplex, but a type assertion on the writer doesn't.
+//   - If the writer of a middleware further out can push but not flush, such as that of
+//     http.TimeoutHandler, or can push and hijack, the handler can't push.
 //   - The connection of an HTTP/1 request with a body is closed after a 413, whoever sends
-//     it. That is what http.MaxBytesReader asks net/http's own writer for.
+//     it. Without the middleware, only http.MaxBytesReader asks for that.
 func New(limit traffik.Limiter, opts ...Option) func(http.Handler) http.Handler {
 	MustLimiter(limit)
 	c := &config{guard: Guard{Limit: limit, MaxHold: DefaultMaxHold}}

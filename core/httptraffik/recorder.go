@@ -20,11 +20,10 @@ type Recorder struct{ out http1Writer }
 // v admitted or passed on. It is w itself if no [Response] is needed.
 //
 // Handlers and frameworks find out by type assertion what a writer can do. So there are
-// four forms of it, all in the memory of the Recorder: that of net/http's writer for HTTP/1
-// has Flush and Hijack, that for HTTP/2 has Flush and Push, and other writers get Flush
-// alone or none of these. A form flushes and hijacks if http.ResponseController can do so
-// with w. Every form has ReadFrom, WriteString, CloseNotify and Unwrap. What w has no form
-// for is given up: see [New].
+// four kinds of writer: for net/http's HTTP/1 writer it has Flush and Hijack, for the
+// HTTP/2 writer Flush and Push, and for other writers Flush alone or none of these. The
+// writer can flush and hijack if [http.ResponseController] can do so with w. Every kind has
+// ReadFrom, WriteString, CloseNotify and Unwrap. Other abilities of w are lost: see [New].
 func (r *Recorder) Begin(ctx context.Context, g *Guard, v traffik.Verdict, w http.ResponseWriter) http.ResponseWriter {
 	response, needed := g.Response(ctx, v)
 	if !needed {
@@ -62,8 +61,8 @@ func finds(w http.ResponseWriter) (flushes, hijacks bool) {
 	}
 }
 
-// End ends the response after its handler returned or panicked. What the Recorder saw
-// being sent goes before the Status and Written of e.
+// End ends the response after its handler returned or panicked. A status that the Recorder
+// saw being sent takes precedence over e.
 func (r *Recorder) End(e Ending) {
 	out := &r.out.recorder
 	if out.ResponseWriter == nil {
@@ -79,12 +78,11 @@ func (r *Recorder) End(e Ending) {
 // Status returns the status that was sent, 0 if none was.
 func (r *Recorder) Status() int { return r.out.status }
 
-// CloseAfter413 makes 413 the last response of the connection. That is what
-// http.MaxBytesReader asks net/http's own writer for, by a method that no other type can
-// have.
+// CloseAfter413 makes 413 the last response of the connection. [http.MaxBytesReader] asks
+// net/http's own writer to do so, by a method that no other type can have.
 func (r *Recorder) CloseAfter413() { r.out.closes = true }
 
-// recorder is the form for writers that can neither flush nor hijack.
+// recorder wraps writers that can neither flush nor hijack.
 type recorder struct {
 	http.ResponseWriter
 	response Response
@@ -107,8 +105,8 @@ func (r *recorder) Header() http.Header {
 	return h
 }
 
-// WriteHeader implements http.ResponseWriter. Of the informational statuses only 101 is an
-// answer (RFC 9110, section 15.2).
+// WriteHeader implements http.ResponseWriter. Among the informational statuses only 101 is
+// a final answer (RFC 9110, section 15.2).
 func (r *recorder) WriteHeader(status int) {
 	r.prepare(status)
 	r.ResponseWriter.WriteHeader(status) // panics if there is no such status
@@ -193,7 +191,7 @@ func (r *recorder) note(status int) {
 	}
 }
 
-// flushWriter is the form for writers that can flush.
+// flushWriter wraps writers that can flush.
 type flushWriter struct{ recorder }
 
 // Flush implements http.Flusher.
@@ -210,8 +208,8 @@ func (w *flushWriter) FlushError() error {
 	return err
 }
 
-// http1Writer is the form for writers that can hijack. If such a writer can't flush,
-// Flush does nothing.
+// http1Writer wraps writers that can hijack. If such a writer can't flush, Flush does
+// nothing.
 type http1Writer struct{ flushWriter }
 
 // Hijack implements http.Hijacker.
@@ -224,7 +222,7 @@ func (w *http1Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// http2Writer is the form for writers that can flush and push.
+// http2Writer wraps writers that can flush and push.
 type http2Writer struct{ flushWriter }
 
 // Push implements http.Pusher.

@@ -16,22 +16,22 @@ import (
 const StatusClientGone = 499
 
 // ClientGone reports whether nobody is left to answer the request of ctx: the client hung
-// up, or something cancelled the context. It is false after a deadline, whose client still
-// waits. An adapter answers an error of [Guard.Check] with [StatusClientGone] if it is
-// true, since that is no failure of the server.
+// up, or something cancelled the context. It is false after a deadline, because the client
+// still waits then. If it is true, an adapter answers an error of [Guard.Check] with
+// [StatusClientGone], since the server has not failed.
 func ClientGone(ctx context.Context) bool {
 	err := ctx.Err()
 	return err != nil && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // RefundPatience is the longest time that a response waits for its refund. A healthy store
-// answers within a few milliseconds; a store in trouble delays a response by no more than
+// answers within a few milliseconds. A store in trouble delays a response by no more than
 // this, which is below the tenth of a second that people notice.
 const RefundPatience = 50 * time.Millisecond
 
 // Response decides, for [CountOnly], whether the response to one request counts, and
-// refunds what doesn't. Adapters use it; [Guard.Response] makes it. It belongs to the
-// goroutine that writes the response.
+// refunds the request if it doesn't. Adapters get it from [Guard.Response]. It belongs to
+// the goroutine that writes the response.
 type Response struct {
 	guard   *Guard
 	ctx     context.Context // the request's; middleware further in may replace it there
@@ -40,8 +40,7 @@ type Response struct {
 }
 
 // Response returns the Response to the request of ctx that v admitted or passed on, and
-// whether it is needed: because v wrote headers, or because of [CountOnly]. It panics if g
-// or ctx is nil.
+// whether it is needed: if v wrote headers, or for CountOnly. It panics if g or ctx is nil.
 func (g *Guard) Response(ctx context.Context, v traffik.Verdict) (r Response, needed bool) {
 	if g == nil || ctx == nil {
 		panic("traffik: Response without a Guard or a context")
@@ -54,8 +53,8 @@ func (g *Guard) Response(ctx context.Context, v traffik.Verdict) (r Response, ne
 // response with this status is sent.
 func (r *Response) Reconcile(h http.Header, status int) { r.verdict.ReconcileHeaders(h, status) }
 
-// Sent says that a response with this status is on its way to the client, while its
-// handler may run for long. It decides at once.
+// Sent says that a response with this status is on its way to the client, though its
+// handler may still run for a long time. It decides at once.
 func (r *Response) Sent(status int) { r.End(Ending{Status: status, Written: true}) }
 
 // End decides whether the response counts, unless [Response.Sent] did. If it doesn't, End

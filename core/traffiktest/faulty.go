@@ -8,7 +8,7 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Faulty is a backend around another one that fails and is slow on demand. It is safe for
+// Faulty is a backend around another one. It fails or is slow on demand. It is safe for
 // concurrent use.
 type Faulty struct {
 	forward

@@ -46,8 +46,8 @@ func (f forward) MaxStateBytes() int {
 	return math.MaxInt
 }
 
-// ErrorPolicy implements [traffik.PolicySetter]: the policy of the wrapped backend, or the
-// default.
+// ErrorPolicy implements [traffik.PolicySetter]: it asks the wrapped backend, or returns
+// [traffik.DefaultPolicy].
 func (f forward) ErrorPolicy(err error) traffik.ErrorPolicy {
 	if setter, ok := f.Backend.(traffik.PolicySetter); ok {
 		return setter.ErrorPolicy(err)

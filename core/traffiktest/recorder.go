@@ -8,8 +8,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Recorder is a backend around another one that remembers the ops that it was asked to
-// take and peek at. It is safe for concurrent use.
+// Recorder is a backend around another one. It remembers the ops of every Take and Peek. It
+// is safe for concurrent use.
 type Recorder struct {
 	forward
 	mu           sync.Mutex
