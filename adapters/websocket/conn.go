@@ -11,7 +11,7 @@ import (
 // Socket is a connection in the style of coder/websocket: its reads and writes take a context. T is
 // the library's type of opcodes. Read must return a slice that later reads don't change.
 //
-// If the connection also has the method Reader(ctx) (T, [io.Reader], error), a [Conn] reads by that
+// If the connection also has the method Reader(ctx) (T, [io.Reader], error), a Conn calls that
 // instead of Read, so that [WithMaxMessageBytes] can stop in the middle of a message. A type that
 // embeds such a connection and changes Read must change Reader too.
 type Socket[T ~int] interface {
@@ -21,7 +21,7 @@ type Socket[T ~int] interface {
 
 // Conn is a [Socket] whose reads are limited, and with [WithOutbound] its writes. Call Read from one
 // goroutine at a time, and the other methods from as many as the library allows. The methods of a
-// nil or zero Conn return an error that wraps [traffik.ErrUsage]; so do all methods for a nil
+// nil or zero Conn return an error that wraps [traffik.ErrUsage], and so does any method with a nil
 // context.
 type Conn[T ~int] struct {
 	Socket[T]
@@ -66,9 +66,9 @@ func (l *limits) write(ctx context.Context, m Message, deadline time.Time, send 
 }
 
 // Wrap limits the inbound messages of conn to what limit admits for from. The [Mode] decides what
-// happens to the others. Notices are written to conn from within Read, so conn must allow writes
-// from several goroutines, as coder/websocket does; else give [WithNotifier]. Wrap panics if conn,
-// from, limit or an option is nil, or if the mode closes and conn has no way to.
+// happens to the others. Read writes notices to conn, so conn must allow writes from several
+// goroutines, as coder/websocket does. Otherwise give [WithNotifier]. Wrap panics if conn, from,
+// limit or an option is nil, or if the mode closes and conn has no way to.
 func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, opts ...Option) *Conn[T] {
 	if isNil(conn) {
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")
@@ -103,9 +103,9 @@ func (c *Conn[T]) misused(ctx context.Context) error {
 // those of [Meter.Allow] and of writing a notice, a [DeniedError] once the connection was closed
 // over the limit, and a [TooBigError] once the peer has sent a message above [WithMaxMessageBytes].
 //
-// Writing a notice takes up to five seconds, whatever ctx does. A Read that closes the connection
-// blocks as long as the library's Close; if the library has CloseRead, that is broken off after ten
-// seconds. When ctx ends, the library decides what happens to the connection: coder/websocket
+// Writing a notice takes up to five seconds, even if ctx ends. A Read that closes the connection
+// blocks as long as the library's Close, which is broken off after ten seconds if the library has
+// CloseRead. When ctx ends, the library decides what happens to the connection: coder/websocket
 // closes one that is being read. Under [Delay] only the call ends; call Close to end the connection.
 // In the other modes a Read that ctx ends also ends held writes.
 func (c *Conn[T]) Read(ctx context.Context) (T, []byte, error) {
@@ -128,10 +128,11 @@ func (c *Conn[T]) Write(ctx context.Context, kind T, data []byte) error {
 
 // Close closes the connection with a status, by the library's Close(code, reason) or [WithCloser].
 // It blocks as long as that does and returns its error, or [errors.ErrUnsupported] if there is
-// neither. Even if it fails, it ends what [Delay] holds in both directions, which a Close of the
-// connection beneath doesn't: reads deliver and charge nothing more and return the error of the
-// connection, held writes return one that is [net.ErrClosed]. If the wrapper has closed the
-// connection already, Close returns that [DeniedError] or [TooBigError]. Any goroutine may call it.
+// neither. Unlike a Close of the connection beneath, it also ends what [Delay] holds in both
+// directions, even if it fails. Reads then deliver and charge nothing more and return the error of
+// the connection, and held writes return an error that is [net.ErrClosed]. If the wrapper has
+// closed the connection already, Close returns that [DeniedError] or [TooBigError]. Any goroutine
+// may call it.
 func (c *Conn[T]) Close(code int, reason string) error {
 	if err := c.misused(context.Background()); err != nil {
 		return err

@@ -1,5 +1,5 @@
 // Package traffikws limits the messages of WebSocket connections, one by one. It requires no
-// WebSocket library: it recognizes connections by their methods.
+// particular WebSocket library: it recognizes connections by their methods.
 //
 // With coder/websocket and other libraries whose reads take a context:
 //
@@ -27,9 +27,9 @@
 //
 // It has no retry_after_ms if waiting doesn't help, because the message costs more than the limit
 // ever admits, or if the store failed and the error policy denies. A burst is a run of denials by
-// one limit with nothing admitted in between. Only its first denial is answered, and then the first
-// after the announced wait, and no two notices come within a second ([NoticeInterval]), so that a
-// flood gets no echo.
+// one limit with nothing admitted in between. The peer gets a notice for the first denial of a
+// burst, and another for the first denial after the announced wait. No two notices come within a
+// second ([NoticeInterval]), so that a flood gets no echo.
 //
 // Join limits with [traffik.All] to charge them together: one per connection ([ByConnection]), one
 // for the user of the handshake, one for all connections ([traffik.Shared]). [WithLimitFunc] chooses
@@ -37,13 +37,13 @@
 // Identities are looked up once per connection, and those that depend on the message ([MessageOf])
 // once per message.
 //
-// The library handles fragments and compression, so a message counts once in whatever form it
-// comes. Pings, pongs and closes are never counted.
+// The library handles fragments and compression, so each message counts once, however it is
+// sent. Pings, pongs and closes are never counted.
 //
 // A message is read into memory whole, since its size may be its cost. A message of more than 1 MiB
 // after decompression ends the connection with status 1009, and reads return a [TooBigError];
 // [WithMaxMessageBytes] sets another bound.
 //
-// With a library of another style, call [Meter.Allow] for each message. To limit attempts to
-// connect, use the adapter of your HTTP framework.
+// With any other library, call [Meter.Allow] for each message. To limit attempts to connect,
+// use the adapter of your HTTP framework.
 package traffikws

@@ -16,12 +16,12 @@ var (
 	errNoContext     = fmt.Errorf("%w: the context is nil; give context.Background() where there is no other", traffik.ErrUsage)
 )
 
-// ErrMessageTooBig is what a [TooBigError] wraps.
+// ErrMessageTooBig is wrapped by [TooBigError].
 var ErrMessageTooBig = errors.New("traffikws: a message is too big")
 
 // TooBigError is the error of reads and writes once a peer has sent a message larger than
-// [WithMaxMessageBytes] allows. The wrapper has closed the connection with status 1009, or leaves
-// that to the application if it has no way to; see [WithCloser]. It wraps [ErrMessageTooBig].
+// [WithMaxMessageBytes] allows. The wrapper has closed the connection with status 1009. If it has
+// no way to do so, the application must; see [WithCloser]. It wraps [ErrMessageTooBig].
 type TooBigError struct {
 	// MaxBytes is the bound in bytes.
 	MaxBytes int

@@ -9,9 +9,9 @@ import (
 	"io"
 )
 
-// ReadJSON reads the next message that the limit admits into v. As with wsjson of coder/websocket
-// the message must be one JSON value, but here the connection survives one that isn't: the error is
-// that of [json.Unmarshal], and the message is charged.
+// ReadJSON reads the next message that the limit admits into v. As with wsjson of coder/websocket,
+// the message must be one JSON value. Here the connection survives a message that isn't: the error
+// is that of [json.Unmarshal], and the message is charged.
 func (c *Conn[T]) ReadJSON(ctx context.Context, v any) error {
 	_, data, err := c.Read(ctx)
 	if err != nil {

@@ -30,9 +30,9 @@ type Message struct {
 	Data []byte
 }
 
-// MessageOf returns the message that r is charged for. Call it in the functions of a throttle that
-// see the request, such as those of [traffik.WithCostFunc] and [traffik.Identify]. It reports false
-// for nil and for requests that are no message. An identity that such a function returns after this
+// MessageOf returns the message that r stands for. Call it in functions that get the request from a
+// throttle, such as those of [traffik.WithCostFunc] and [traffik.Identify]. It reports false for
+// nil and for requests that are not messages. An identity that such a function returns after this
 // call holds for one message: the function is called for each.
 func MessageOf(r *traffik.Request) (m Message, ok bool) {
 	if r == nil {
@@ -46,7 +46,7 @@ func MessageOf(r *traffik.Request) (m Message, ok bool) {
 	return source.message, true
 }
 
-// CostBySize returns a cost function for [traffik.WithCostFunc]: one unit for each started piece of
+// CostBySize returns a cost function for [traffik.WithCostFunc]: one unit for each started block of
 // that many bytes, and one unit for an empty message. CostBySize(1) counts bytes; combine it with a
 // rate such as "64000/s". It panics for less than 1 byte.
 func CostBySize(bytes int) func(*traffik.Request) (units int64, err error) {
@@ -63,7 +63,7 @@ func CostBySize(bytes int) func(*traffik.Request) (units int64, err error) {
 }
 
 // ByConnection returns the identifier "connection:…", which is different for every connection. It
-// is absent for requests that are no message.
+// is absent for requests that are not messages.
 func ByConnection() *traffik.Identifier { return byConnection }
 
 var byConnection = traffik.Identify("connection", func(r *traffik.Request) (string, error) {

@@ -16,10 +16,10 @@ import (
 // MessageSocket is a connection in the style of gorilla/websocket: it reads and writes whole
 // messages without a context. ReadMessage must return a slice that later reads don't change.
 //
-// If the connection also has the method NextReader() (int, [io.Reader], error), a [MessageConn]
-// reads by that instead of ReadMessage, so that [WithMaxMessageBytes] can stop in the middle of a
-// message; NextReader must pass over what was left unread, as in gorilla/websocket. A type that
-// embeds such a connection and changes ReadMessage must change NextReader too.
+// If the connection also has the method NextReader() (int, [io.Reader], error), a MessageConn
+// calls that instead of ReadMessage, so that [WithMaxMessageBytes] can stop in the middle of a
+// message. NextReader must skip the part left unread, as in gorilla/websocket. A type that embeds
+// such a connection and changes ReadMessage must change NextReader too.
 type MessageSocket interface {
 	ReadMessage() (messageType int, data []byte, err error)
 	WriteMessage(messageType int, data []byte) error
@@ -60,8 +60,8 @@ type writeDeadliner interface{ SetWriteDeadline(t time.Time) error }
 //
 // Notices are written from within ReadMessage, and the connection beneath allows one writer at a
 // time. So write through the MessageConn, or give [WithNotifier] and keep your own writer. Before
-// this call set what the connection has no lock for, such as the read limit and the compression of
-// gorilla/websocket.
+// this call, set everything that the connection doesn't lock, such as the read limit and the
+// compression of gorilla/websocket.
 func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limiter, opts ...Option) *MessageConn {
 	if isNil(conn) {
 		panic("traffikws: WrapMessages of a nil connection; check the error of the handshake")
@@ -89,9 +89,9 @@ func (c *MessageConn) misused() error {
 // was closed over the limit, and a [TooBigError] once the peer has sent a message above
 // [WithMaxMessageBytes].
 //
-// A read that ends the connection, unless [WithCloser] does it, reads what the peer had sent before
-// for up to five seconds and closes the connection beneath. If another write blocks a notice for
-// five seconds, the notice is dropped and the error is [os.ErrDeadlineExceeded]; the next call
+// A read that ends the connection without [WithCloser] first reads what the peer had already sent,
+// for up to five seconds, and then closes the connection beneath. If another write blocks a notice
+// for five seconds, the notice is dropped and the error is [os.ErrDeadlineExceeded]; the next call
 // continues.
 func (c *MessageConn) ReadMessage() (messageType int, data []byte, err error) {
 	if err := c.misused(); err != nil {
@@ -108,10 +108,10 @@ func (c *MessageConn) WriteMessage(messageType int, data []byte) error {
 }
 
 // WritePrepared writes through c a message that the library has prepared for many connections, such
-// as one of NewPreparedMessage of gorilla/websocket; see [WithOutbound]. Its content can't be seen
-// any more, so it is charged as m: give the same type and data. Without data it costs what an empty
-// message does. It returns [errors.ErrUnsupported] if the connection beneath has no method
-// WritePreparedMessage for it.
+// as one of NewPreparedMessage of gorilla/websocket; see [WithOutbound]. WritePrepared can't see
+// its content, so it charges the message as m: give the same type and data. Without data it costs
+// as much as an empty message. It returns [errors.ErrUnsupported] if the connection beneath has no
+// method WritePreparedMessage for it.
 func WritePrepared[P any](c *MessageConn, prepared P, m Message) error {
 	if err := c.misused(); err != nil {
 		return err
@@ -140,8 +140,8 @@ func (c *MessageConn) write(m Message, send func() error) error {
 
 // SetWriteDeadline sets the deadline of later writes; the zero time means none. It waits for the
 // write under way, and returns [errors.ErrUnsupported] if the connection beneath has no deadlines
-// for writes. Call it instead of the method of the connection beneath, which must not be called
-// during a write, and reads write notices. Notices have five seconds of their own.
+// for writes. Call it instead of the method of the connection beneath: that must not be called
+// during a write, and reads write notices. A notice has a separate deadline of five seconds.
 func (c *MessageConn) SetWriteDeadline(t time.Time) error {
 	if err := c.misused(); err != nil {
 		return err
@@ -178,13 +178,13 @@ func (c *MessageConn) notify(notice []byte) error {
 // WriteControl writes a control frame, concurrently with other writes. It returns
 // [errors.ErrUnsupported] if the connection beneath has no such method.
 //
-// A close frame, type 8, ends what [Delay] holds in both directions, even if it can't be written,
-// which one written to the connection beneath doesn't: reads deliver and charge nothing more and,
-// once the peer has answered, return the error of the connection; held writes return one that is
-// [net.ErrClosed]. So a handler of the peer's close frame must answer by the connection beneath.
-// Handlers of pings and pongs may write pongs here. Their other frames and messages must go by the
-// connection beneath: here they would wait up to five seconds for the read that calls the handler,
-// once that read ends the connection.
+// Unlike one written to the connection beneath, a close frame (type 8) ends what [Delay] holds in
+// both directions, even if it can't be written. Reads then deliver and charge nothing more and,
+// once the peer has answered, return the error of the connection. Held writes return an error that
+// is [net.ErrClosed]. So a handler of the peer's close frame must answer through the connection
+// beneath. Handlers of pings and pongs may write pongs here, but must send all other frames and
+// messages through the connection beneath. Here these would wait up to five seconds for the read
+// that calls the handler, once that read ends the connection.
 func (c *MessageConn) WriteControl(messageType int, data []byte, deadline time.Time) error {
 	if err := c.misused(); err != nil {
 		return err
@@ -210,8 +210,8 @@ func (c *MessageConn) WriteControl(messageType int, data []byte, deadline time.T
 	return closing.explain(conn.WriteControl(messageType, data, deadline))
 }
 
-// Close closes the connection beneath, in the style of gorilla/websocket without a close frame, and
-// ends what is held as [MessageConn.WriteControl] does. It returns [errors.ErrUnsupported] if the
+// Close closes the connection beneath, which with gorilla/websocket sends no close frame. It ends
+// what is held, as [MessageConn.WriteControl] does. It returns [errors.ErrUnsupported] if the
 // connection beneath has no Close.
 func (c *MessageConn) Close() error {
 	if err := c.misused(); err != nil {

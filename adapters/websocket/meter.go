@@ -12,10 +12,10 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// From returns the request that the messages of a connection are charged to: the address, headers,
-// cookies and path of the handshake r, and the identities that middleware has found for it. Use it
-// as long as the connection lives, also after the handler of the handshake has returned: its
-// context has the values of r's context but does not end with it.
+// From returns the request for which the messages of a connection count. It has the address,
+// headers, cookies and path of the handshake r, and the identities that middleware has found for
+// it. Use it as long as the connection lives, even after the handler of the handshake has
+// returned: its context has the values of r's context but does not end with it.
 //
 // It knows the path parameters of [http.ServeMux] and chi, and the values of the request's context.
 // Inside a handler of gin or echo call Detach of traffikgin or traffikecho instead, which also know
@@ -28,7 +28,7 @@ func From(r *http.Request) *traffik.Request {
 }
 
 // Meter charges the messages of one connection, in either direction and with any library. The
-// wrappers are made of it. It is safe for concurrent use.
+// wrappers use it. It is safe for concurrent use.
 type Meter struct {
 	sender *sender
 	limit  traffik.Limiter
@@ -44,7 +44,7 @@ func NewMeter(from *traffik.Request, limit traffik.Limiter) *Meter {
 }
 
 // NewMeterFunc returns a meter that charges each message to the limit that choose returns. A
-// message is free if that is nil, also a nil [traffik.Throttle] or [traffik.Gate]. Each Allow calls
+// message is free if that is nil, or a nil [traffik.Throttle] or [traffik.Gate]. Each Allow calls
 // choose once; concurrent calls of Allow call it concurrently. It panics if from or choose is nil.
 func NewMeterFunc(from *traffik.Request, choose func(Message) traffik.Limiter) *Meter {
 	if choose == nil {
@@ -60,10 +60,10 @@ func newMeter(from *sender, limit traffik.Limiter, choose func(Message) traffik.
 	return &Meter{sender: from, limit: limit, choose: choose}
 }
 
-// Allow charges one message. A message over the limit is a Verdict and not an error. Errors are
-// those of [traffik.Subject.Hit]; one that wraps [traffik.ErrUsage] stands for a nil context and a
-// nil or zero Meter. Control frames and messages without a limit are free. Allow blocks as long as
-// the backend does, at most until ctx ends.
+// Allow charges one message. A message over the limit is a Verdict, not an error. Errors are those
+// of [traffik.Subject.Hit]; for a nil context and for a nil or zero Meter the error wraps
+// [traffik.ErrUsage]. Control frames and messages without a limit are free. Allow blocks as long
+// as the backend does, at most until ctx ends.
 func (m *Meter) Allow(ctx context.Context, message Message) (traffik.Verdict, error) {
 	switch {
 	case m == nil || m.sender == nil:

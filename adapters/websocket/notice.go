@@ -8,8 +8,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// NoticeInterval is the least time between two notices to one connection, so that a peer gets no
-// echo of its flood either when every other message is admitted.
+// NoticeInterval is the least time between two notices to one connection. Without it, a peer
+// would get an echo of its flood if every other message were admitted.
 const NoticeInterval = time.Second
 
 // noticeLog remembers what a peer was told about its denials, so that a burst of them is answered

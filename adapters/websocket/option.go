@@ -8,8 +8,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// DefaultMaxDelay is how long [Delay] holds a message if it is not given a bound. It is less than
-// peers usually wait for a pong.
+// DefaultMaxDelay is how long [Delay] holds a message at most if you give it no bound. Peers
+// usually wait longer for a pong.
 const DefaultMaxDelay = 10 * time.Second
 
 // Mode decides what happens to a message over the limit. The zero Mode is [Notify].
@@ -25,29 +25,29 @@ type Mode struct {
 // [DeniedError].
 func Notify() Mode { return Mode{} }
 
-// Drop drops the message and tells nobody.
+// Drop drops the message silently.
 func Drop() Mode { return Mode{silent: true} }
 
 // Delay holds the message until the limit admits it, for at most the given time after the messages
-// before it are done; 0 or less means [DefaultMaxDelay]. Time that the store takes counts, but a
-// call of the store is not cut short. A message that would have to wait longer is treated as by
-// [Notify]. Delay also waits as long as a queueing strategy asks for, and refunds a place in its
-// queue that is beyond the bound. Limits of wrappers around wrappers hold one after the other; join
-// them with [traffik.All] instead.
+// before it are done; 0 or less means [DefaultMaxDelay]. The time that the store takes is part of
+// the bound, but a call of the store is not cut short. A message that would have to wait longer is
+// treated as by [Notify]. Delay also waits as long as a queueing strategy asks for, and refunds a
+// draw whose turn is beyond the bound. Limits of wrappers around wrappers hold one after the
+// other; join them with [traffik.All] instead.
 //
 // Inbound messages stay in order. While one is held, the next ones are read ahead, so that pings,
 // pongs and closes among them are seen. Up to 256 messages or 64 KiB, and the message that exceeds
 // this, are kept. Then reading stops until the hold is over, and the peer's writes block, its pings
 // included. So a connection takes at most 64 KiB and four times [WithMaxMessageBytes] of memory.
 //
-// When the peer closes, the messages it sent before are still delivered, each in its turn, and then
-// the error of the close. What is left after the longer of the bound and [DefaultMaxDelay] is
+// When the peer closes, the messages that it sent before are still delivered, each in its turn, and
+// then the error of the close. Messages left after the longer of the bound and [DefaultMaxDelay] are
 // dropped. When the connection breaks, or you close it by [Conn.Close], [Conn.CloseNow],
 // [MessageConn.WriteControl] or [MessageConn.Close], the held message and those read ahead are
 // neither charged nor delivered, and reads return the error of the connection. Close through the
-// wrapper: it can't tell the peer's answer to a close frame that is sent past it from a close by the
-// peer. Messages read ahead are then delivered and charged as above, even after the connection
-// beneath is closed.
+// wrapper. If you close the connection beneath, the wrapper can't tell the peer's answer from a
+// close by the peer: messages read ahead are then delivered and charged as above, even after the
+// connection beneath is closed.
 //
 // When the context of a Read ends while a message is held, the next Read continues with the message
 // and the rest of its wait, and doesn't charge it again. If the connection ends instead, the charge
@@ -71,9 +71,9 @@ func Delay(most time.Duration) Mode {
 func Close() Mode { return CloseAfter(1) }
 
 // CloseAfter treats messages over the limit as [Notify] does, and ends the connection with status
-// 1008 (policy violation) at the n-th of them. Each direction counts for itself, with its own n,
-// over the whole life of the connection: what the application writes is not held against the peer.
-// Messages that are stopped because the store failed don't count. An n below 1 counts as 1.
+// 1008 (policy violation) at the n-th of them. Each direction has a separate count and n, for the
+// whole life of the connection: messages that the application writes are not held against the
+// peer. Messages stopped by a failure of the store don't count. An n below 1 counts as 1.
 func CloseAfter(n int) Mode { return Mode{violations: max(1, n)} }
 
 // Option configures [Wrap] and [WrapMessages].
@@ -103,7 +103,7 @@ func WithMode(mode Mode) Option {
 }
 
 // WithLimitFunc chooses the limit of each inbound message, in place of the limit given to [Wrap] or
-// [WrapMessages], which may then be nil. A message is free if choose returns nil, also a nil
+// [WrapMessages], which may then be nil. A message is free if choose returns nil, or a nil
 // [traffik.Throttle] or [traffik.Gate]. Choose is called once for each message, in the goroutine
 // that reads. A nil function keeps the one limit.
 func WithLimitFunc(choose func(m Message) traffik.Limiter) Option {
@@ -115,14 +115,14 @@ func WithLimitFunc(choose func(m Message) traffik.Limiter) Option {
 // below 1.
 //
 // A larger message is neither delivered nor charged. It ends the connection with status 1009, as
-// [Close] does with 1008, reads and writes return a [TooBigError] from then on, and messages held by
-// [Delay] are dropped.
+// [Close] does with 1008, From then on, reads and writes return a [TooBigError], and messages held
+// by [Delay] are dropped.
 //
 // Reading stops one byte above the bound if the connection has the method Reader, as coder/websocket
 // does, or NextReader, as gorilla/websocket does. Otherwise the message is read whole first. The
-// library's read limit applies besides, with the library's error: coder/websocket allows 32,768
-// bytes until you call SetReadLimit, and gorilla/websocket counts bytes before decompression. What
-// the application writes is not bounded.
+// library's read limit applies too, with the library's error: coder/websocket allows 32,768 bytes
+// until you call SetReadLimit, and gorilla/websocket counts bytes before decompression. Messages
+// that the application writes are not bounded.
 func WithMaxMessageBytes(n int) Option {
 	if n < 1 {
 		panic(fmt.Sprintf("traffikws: WithMaxMessageBytes(%d); accepted is 1 byte or more", n))
@@ -130,14 +130,14 @@ func WithMaxMessageBytes(n int) Option {
 	return optionFunc(func(c *config) { c.maxBytes = n })
 }
 
-// WithOutbound limits what the application writes. Notices are not counted. A nil limit, also a nil
+// WithOutbound limits what the application writes. Notices are not counted. A nil limit, or a nil
 // [traffik.Throttle] or [traffik.Gate], leaves writes unlimited.
 //
 // A message over the limit is not sent. Under [Notify] and [CloseAfter] the write returns a
 // [DeniedError], under [Drop] nil. Under [Delay] the write blocks first, at most until a read of the
 // connection fails; a write whose context or deadline ends before its turn is denied at once. Once
 // the connection was closed over the limit, all writes and reads return the same DeniedError. With
-// gorilla/websocket go on reading until they do, else the peer might not see why.
+// gorilla/websocket, go on reading until they do, or else the peer might not see the reason.
 func WithOutbound(limit traffik.Limiter, mode Mode) Option {
 	return optionFunc(func(c *config) { c.outLimit, c.outMode = limit, mode })
 }
@@ -154,14 +154,14 @@ func WithNotifier(notify func(ctx context.Context, notice []byte) error) Option 
 }
 
 // WithCloser ends the connection through closer. Give it for libraries that have neither
-// Close(code, reason), as coder/websocket, nor WriteControl, as gorilla/websocket. A nil function
-// keeps the library's method.
+// Close(code, reason), like coder/websocket, nor WriteControl, like gorilla/websocket. A nil
+// function keeps the library's method.
 //
 // [Close] and [CloseAfter] call closer with status 1008 and [WithMaxMessageBytes] with 1009, once
 // per connection, in the goroutine that reads or writes; [Conn.Close] calls it with the status that
 // it is given. From then on the wrapper neither reads nor writes; a read under way is for closer to
-// end. Other calls of the wrapper learn of the end when closer has returned, or after five seconds,
-// so closer must not use the wrapper.
+// end. Other calls of the wrapper return when closer has returned, or after five seconds. So closer
+// must not use the wrapper.
 func WithCloser(closer func(code int, reason string) error) Option {
 	return optionFunc(func(c *config) {
 		if closer != nil {
