@@ -13,9 +13,9 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// Backend stores counters in Memcached. Create it with [New] and call Close when you
-// are done with it. It is safe for concurrent use. Its methods block for their round trips,
-// and return when ctx ends or the time of [WithTimeout] has passed, even while a server
+// Backend stores counters in Memcached. Create it with [New] and call Close when you are
+// done with it. It is safe for concurrent use. Its methods block for their round trips.
+// They return when ctx ends or the time of [WithTimeout] has passed, even while a server
 // hangs.
 //
 // Errors wrap
@@ -42,9 +42,9 @@ type Backend struct {
 // It does no I/O, so an application starts even if its servers are down. The error wraps
 // [traffik.ErrConfig].
 //
-// Set two fields of the client: Timeout bounds one request, and MaxIdleConns is how many
-// connections it keeps open for each server. The default of two is too few for a busy
-// application.
+// Set two fields of the client: Timeout bounds one request, and MaxIdleConns is the number
+// of idle connections that it keeps for each server. The default of two is too few for a
+// busy application.
 func New(client *memcache.Client, opts ...Option) (*Backend, error) {
 	c := config{
 		namespace:    defaultNamespace,
@@ -110,7 +110,7 @@ func (b *Backend) Peek(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 }
 
 // Reset implements [traffik.Backend], in one round trip for each key. It also forgets the
-// key's time, and so frees a key that a clock running ahead has moved on. It stops at the
+// key's time, which helps a key whose time a fast clock has moved ahead. It stops at the
 // first key that fails; the keys before it are reset.
 func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	if err := b.made(); err != nil {
@@ -132,9 +132,9 @@ func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	})
 }
 
-// ResetNamespace implements [traffik.NamespaceResetter]. It writes a new generation number,
-// and all items of older generations, with their times, count as untouched. Memcached
-// frees them when they expire. After an error the namespace may or may not be reset.
+// ResetNamespace implements [traffik.NamespaceResetter]. It writes a new generation number.
+// All keys of older generations then count as untouched, without their times. Memcached
+// frees them when they expire. After an error, the namespace may or may not be reset.
 func (b *Backend) ResetNamespace(ctx context.Context) error {
 	if err := b.made(); err != nil {
 		return err
@@ -162,10 +162,10 @@ func (b *Backend) MaxStateBytes() int {
 // Close implements [traffik.Backend]. It waits for the calls under way and leaves no
 // goroutine behind. It does not close the client. While a server hangs, Close takes at most
 //
-//   - the time of [WithTimeout] and one request, for which the client has its Timeout
-//     to connect and again to read the answer;
-//   - and five seconds and one more request, if there are charges to refund to callers
-//     that left or got an error.
+//   - the time of [WithTimeout] and one request, which may take the client's Timeout to
+//     connect and the same again for the answer;
+//   - and five seconds and one more request, if charges have to be refunded because their
+//     callers left or got an error.
 func (b *Backend) Close() error {
 	if err := b.made(); err != nil {
 		return err

@@ -11,14 +11,14 @@
 //	items, err := traffik.New("api:items", "100/min", traffik.WithBackend(backend))
 //
 // A draw reads the item, decides in this process and writes with a compare-and-swap: two
-// round trips. Callers of one process on one key are decided together and share them. Any
-// strategy, including your own, is atomic on one key. A call over several keys reads them
-// together. If all admit, it writes one key after the other. If another process has
-// changed a key meanwhile, the call refunds what it wrote and starts over. Until then
-// other processes see the charge.
+// round trips. Draws of one process on one key are decided together and share these round
+// trips. Any strategy, including your own, is atomic on one key. A call over several keys
+// reads them together. If all limits admit, it writes one key after the other. If another
+// process has changed a key meanwhile, the call refunds what it wrote and starts over.
+// Until then, other processes see the charge.
 //
-// Each key has one time for all application servers: the latest at which any of them
-// wrote it. Clocks that differ hand out their difference once; see [WithMaxSkew].
-// Memcached may forget any key at any time, when memory is short or a server restarts.
-// The key is then untouched.
+// Each key has one time for all application servers: the latest at which any of them wrote
+// it. If clocks differ, the limit admits once what it would admit in that difference; see
+// [WithMaxSkew]. Memcached may forget any key at any time, when memory is short or a server
+// restarts. The key is then untouched.
 package traffikmemcached

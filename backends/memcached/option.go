@@ -45,9 +45,9 @@ type optionFunc func(c *config)
 
 func (f optionFunc) apply(c *config) { f(c) }
 
-// WithNamespace separates the keys of this application from those of others on the same
-// servers. It accepts 1 to 64 printable ASCII characters other than space, "~" and "#". The
-// default is "traffik".
+// WithNamespace separates the keys of this application from those of other applications on
+// the same servers. It accepts 1 to 64 printable ASCII characters other than space, "~" and
+// "#". The default is "traffik".
 func WithNamespace(name string) Option {
 	return optionFunc(func(c *config) {
 		if name == "" || len(name) > maxNamespaceBytes || !readable(name) {
@@ -70,13 +70,13 @@ func WithTimeout(timeout time.Duration) Option {
 }
 
 // WithMaxSkew sets how far apart the clocks of the application's servers may be, from 0 to
-// 24 hours. The default is a minute. Clocks that differ by no more admit what one clock
-// would, plus what it would admit in the time by which they differ.
+// 24 hours. The default is a minute. Clocks that differ by no more than skew admit as much
+// as one clock would, plus what it would admit in the time by which they differ.
 //
-// Items are kept that much longer than their writer's clock needs them, so that a server
-// whose clock is behind still finds them. If a clock is further behind, its server may
-// admit up to one limit more each time an item expires; the backend then logs a warning,
-// see [WithLogger].
+// Items are kept longer by skew than their writer's clock needs them, so that a server
+// whose clock is behind still finds them. A server whose clock is further behind may admit
+// up to one limit more each time an item expires. The backend then logs a warning; see
+// [WithLogger].
 func WithMaxSkew(skew time.Duration) Option {
 	return optionFunc(func(c *config) {
 		if skew < 0 || skew > longestSkew {
@@ -99,9 +99,9 @@ func WithLogger(logger *slog.Logger) Option {
 	})
 }
 
-// WithMaxItemBytes sets the size of the largest item that the servers accept, which is their
-// option -I. The default is 1 MiB, as theirs. [traffik.New] refuses a throttle whose
-// strategy might need a larger item.
+// WithMaxItemBytes tells the backend the size in bytes of the largest item that the servers
+// accept, which their option -I sets. The default is theirs, 1 MiB. [traffik.New] refuses a
+// throttle whose strategy might need a larger item.
 func WithMaxItemBytes(n int) Option {
 	return optionFunc(func(c *config) {
 		if n < minItemBytes {

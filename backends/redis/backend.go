@@ -46,7 +46,7 @@ type Backend struct {
 
 // New returns a backend over client, which the backend never closes. New does no I/O: an
 // application starts while Redis is down, and its limits begin when Redis is up. For a nil
-// client, a nil option or a wrong one, New returns an error wrapping [traffik.ErrConfig].
+// client or a nil or wrong option, New returns an error wrapping [traffik.ErrConfig].
 func New(client goredis.UniversalClient, options ...Option) (*Backend, error) {
 	if value := reflect.ValueOf(client); client == nil || value.Kind() == reflect.Pointer && value.IsNil() {
 		return nil, fmt.Errorf("%w: traffikredis.New(nil); give a client of go-redis", traffik.ErrConfig)
@@ -192,8 +192,8 @@ func (*Backend) MaxStateBytes() int { return maxStateBytes }
 
 // Close implements [traffik.Backend]. New calls fail with [traffik.ErrClosed]. Close returns
 // when all calls have returned and no goroutine of the backend is left, including those of
-// calls whose callers have left. It may be called several times and concurrently, but not by
-// a strategy or a hook of the client, which would wait for itself.
+// calls whose callers have left. It may be called several times and concurrently. Don't call
+// it from a strategy or a hook of the client, which would wait for itself.
 //
 // Close takes a round trip or two. While the server hangs, it takes five seconds plus the
 // client's ReadTimeout, or longer for a call whose context can't end: the client's timeouts

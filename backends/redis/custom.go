@@ -10,8 +10,8 @@ import (
 // customArguments is the number of arguments that a [Scripted] strategy hands its script.
 const customArguments = 4
 
-// Scripted is an optional power of a strategy outside package traffik: its Decide a second
-// time, in Lua. A Take then costs one round trip instead of two, and can be mixed with the
+// Scripted is an optional power of a strategy outside package traffik: a second form of
+// Decide, in Lua. A Take then costs one round trip instead of two, and may mix it with the
 // strategies of package traffik.
 //
 // RedisScript returns a chunk of Lua 5.1 that returns a function
@@ -27,7 +27,7 @@ const customArguments = 4
 //	    left out), reset_after, and optionally delay (default 0) and at (default now). Numbers
 //	    are whole and at most 2^53, times in microseconds.
 //
-// The function must be as pure as Decide: it calls no Redis command and keeps nothing.
+// The function must be as pure as Decide: it calls no Redis command and keeps no state.
 //
 // If a script fails or returns anything else, Takes of its strategy fail with [ErrScript]
 // and nothing is written. A source that is not valid Lua fails the Takes of all Scripted
@@ -37,8 +37,8 @@ type Scripted interface {
 
 	// RedisScript returns the source, the same for all values of the type.
 	RedisScript() string
-	// RedisArguments returns what else the script needs to know: parameters of the
-	// strategy, or the class of the draw as a number.
+	// RedisArguments returns other values that the script needs, such as parameters of the
+	// strategy or the class of the draw as a number.
 	RedisArguments(d *traffik.Draw) [customArguments]float64
 }
 

@@ -14,21 +14,21 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// The errors of Redis, all of them kinds of [traffik.ErrBackend]. They also wrap the error
-// of the client, except for an error of a context that is not the caller's, which is only
-// quoted. A call whose context ended returns its cause instead.
+// These errors of Redis are kinds of [traffik.ErrBackend]. They also wrap the error of the
+// client. Only if that comes from a context other than the caller's, they quote it instead.
+// A call whose context has ended returns the cause.
 var (
-	// ErrUnreachable is wrapped when no server answered that may decide: a connection was
-	// refused or lost, a cluster is down, a server is still loading.
+	// ErrUnreachable is wrapped when no server could decide: a connection was refused or
+	// lost, a cluster is down, or a server is still loading.
 	ErrUnreachable = fmt.Errorf("%w: redis can't be reached", traffik.ErrBackend)
 	// ErrTimeout is wrapped when a timeout of the client passed: for a connection, an
-	// answer or a free connection of its pool. It is also wrapped when a call had no
-	// answer after five seconds, and at once when 65,536 calls wait already.
+	// answer, or a free connection of its pool. It is also wrapped when a call has no
+	// answer after five seconds, and at once when 65,536 calls are already waiting.
 	ErrTimeout = fmt.Errorf("%w: redis did not answer in time", traffik.ErrBackend)
 	// ErrMemory is wrapped when Redis refuses to write because it has reached maxmemory.
 	ErrMemory = fmt.Errorf("%w: redis is out of memory", traffik.ErrBackend)
-	// ErrReadOnly is wrapped when the server takes no writes: it is a replica, as happens
-	// for a moment after a failover, or it can't save its data (MISCONF).
+	// ErrReadOnly is wrapped when the server takes no writes, because it is a replica, as
+	// for a moment after a failover, or because it can't save its data (MISCONF).
 	ErrReadOnly = fmt.Errorf("%w: the redis server is read-only", traffik.ErrBackend)
 	// ErrPermission is wrapped when the user lacks a right; docs/redis.md lists them.
 	ErrPermission = fmt.Errorf("%w: redis refuses a command to this user", traffik.ErrBackend)

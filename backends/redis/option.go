@@ -16,8 +16,8 @@ type optionFunc func(b *Backend) error
 func (f optionFunc) apply(b *Backend) error { return f(b) }
 
 // WithNamespace puts name in front of all keys, so that several applications can share a
-// server. The default is "traffik". The name is escaped as keys are; an empty name is an
-// error.
+// server. The default is "traffik". The name is escaped in the same way as keys. An empty
+// name is an error.
 func WithNamespace(name string) Option {
 	return optionFunc(func(b *Backend) error {
 		if name == "" {
@@ -51,7 +51,7 @@ func WithoutCoalescing() Option {
 }
 
 // WithClock takes the time from clock instead of Redis, for tests. Keys still expire by the
-// clock of Redis, an hour later than needed. A nil clock is an error.
+// clock of Redis, an hour after their time. A nil clock is an error.
 func WithClock(clock traffik.Clock) Option {
 	return optionFunc(func(b *Backend) error {
 		if clock == nil {

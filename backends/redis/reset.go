@@ -45,9 +45,9 @@ func (b *Backend) unlink(ctx context.Context, client goredis.UniversalClient, ke
 
 // ResetNamespace implements [traffik.NamespaceResetter]. It forgets all keys of the
 // namespace, including those under any [WithSlot]; a backend made with WithSlot forgets only
-// those of its slot. It scans every master, which takes a while on a large store but holds
-// nobody up. Keys that are drawn on meanwhile may survive. If a server of a Ring is down, it
-// fails with [ErrUnreachable].
+// those of its slot. It scans every master, which takes a while on a large store but delays
+// no other call. Keys that others draw on meanwhile may survive. If a server of a Ring is
+// down, it fails with [ErrUnreachable].
 func (b *Backend) ResetNamespace(ctx context.Context) error {
 	if err := b.enter(ctx); err != nil {
 		return err

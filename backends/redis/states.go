@@ -94,7 +94,7 @@ func (s states) keep(reset time.Duration) int64 {
 const readKeys = 1000
 
 // ReadStates implements [traffik.StateReader]. A thousand keys of one slot are read at
-// once; more of them, and those of other slots of a Cluster, one after the other. The
+// once; further keys, and those of other slots of a Cluster, one read after the other. The
 // instant is the earliest.
 func (b *Backend) ReadStates(ctx context.Context, keys []traffik.Key, dst [][]byte) ([][]byte, traffik.Instant, error) {
 	if err := b.enter(ctx); err != nil {

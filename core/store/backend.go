@@ -16,18 +16,18 @@ type Options struct {
 	// Timeout bounds a whole call, including retries and the wait for other callers of a
 	// key. 0 means 5 s.
 	Timeout time.Duration
-	// Late is the error of a call whose Timeout passes while the store works. The
+	// Late is the error of a call whose Timeout passes during a call of the store. The
 	// default wraps [traffik.ErrBackend].
 	Late error
-	// Busy is the error of a call whose Timeout passes while others work on its keys.
-	// The default wraps [traffik.ErrContention].
+	// Busy is the error of a call whose Timeout passes while it waits for other calls on
+	// its keys. The default wraps [traffik.ErrContention].
 	Busy error
 	// Quiet stops denials and looks from writing. Set it for a store that sets
 	// Entry.Latest: its states need no repair.
 	Quiet bool
 	// Spare is the longest time for which a store that sets Entry.Latest keeps a state
-	// beyond Entry.For. RetryAfter is never longer than it takes until the state is gone.
-	// 0 means that the time is unknown.
+	// beyond Entry.For. RetryAfter is never longer than the time until the state is gone. 0
+	// means that Spare is unknown.
 	Spare time.Duration
 }
 
@@ -48,13 +48,13 @@ const (
 // concurrent use.
 //
 // A Take reads its keys, decides in Go and writes: two round trips, or one for a denial.
-// Callers of one process on one key never conflict. While one batch of them is decided,
-// others wait; then they form the next batch, which is decided in order of arrival with
-// one read and one write. A Take that has waited for 200 ms checks whether it is denied, and
-// returns if so.
+// Calls of one process on one key never conflict. While the backend works on one batch of
+// them, others wait and form the next batch, which it decides in order of arrival with one
+// read and one write. A Take that has waited for 200 ms checks whether it would be denied,
+// and returns if so.
 //
 // A Take returns when its context ends or Options.Timeout passes. The backend then refunds
-// what it charges that caller.
+// any charge of that call.
 type Backend struct {
 	store   Store
 	multi   MultiWriter // store, if it is one
@@ -189,13 +189,13 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// ErrExited is the error of a call whose store ended the goroutine, with [runtime.Goexit]
-// for example. It wraps [traffik.ErrBackend].
+// ErrExited is the error of a call whose store ended the goroutine, for example with
+// runtime.Goexit. It wraps [traffik.ErrBackend].
 var ErrExited = fmt.Errorf("%w: the store ended its goroutine", traffik.ErrBackend)
 
 // Do runs f for other requests of the store. It returns the error of f or, if ctx ends or
-// Options.Timeout passes first, the cause. f then goes on by itself, with a context that
-// has ended, until it returns; [Backend.Close] waits for it. If f panics, Do panics.
+// Options.Timeout passes first, the cause. f then continues in the background, with a
+// context that has ended; [Backend.Close] waits for it. If f panics, Do panics.
 func (b *Backend) Do(ctx context.Context, f func(ctx context.Context) error) error {
 	ctx, leave, err := b.enter(ctx)
 	if err != nil {

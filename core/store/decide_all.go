@@ -2,10 +2,10 @@ package store
 
 import traffik "github.com/traffik-go/traffik/core"
 
-// Change tells a store what to do about one op that was decided.
+// Change tells a store how one op changes its key.
 type Change struct {
-	// Write asks the store to replace the state by State and to keep it for the
-	// decision's ResetAfter or longer.
+	// Write asks the store to replace the state with State and to keep it for at least the
+	// decision's ResetAfter.
 	Write bool
 	// Delete asks the store to forget the key.
 	Delete bool
@@ -14,13 +14,13 @@ type Change struct {
 }
 
 // DecideAll decides the ops of one Take or Peek on the states that the store has read, nil
-// for an untouched key. It puts the answers into out, and into changes what the store has
-// to write: all of it or nothing. Set Draw.Now of each op first; DecideAll clamps it to
-// the range of an [traffik.Instant]. [CheckOps] has checked the ops. All slices are as long
-// as ops.
+// for an untouched key. It puts the answers into out and the writes into changes; the store
+// must make all of them or none. Before the call, check the ops with [CheckOps] and set
+// Draw.Now of each, which DecideAll clamps to the range of a [traffik.Instant]. All slices
+// must be as long as ops.
 //
-// When an op that is not Advisory denies, DecideAll decides those that would fit again with
-// Cost 0. What they append then are repairs.
+// When an op that is not Advisory denies, DecideAll decides the ops that would fit again
+// with Cost 0. Their changes are then repairs only.
 func DecideAll(ops []traffik.Op, states [][]byte, out []traffik.Decision, changes []Change) {
 	stopped := false
 	for _, again := range [...]bool{false, true} {

@@ -10,8 +10,8 @@ import (
 )
 
 // Parts takes ops that no single call of a store can take, such as those in several slots
-// of a Redis Cluster: part by part, each of them all or nothing. When a part denies or
-// fails, what the others drew is refunded.
+// of a Redis Cluster. It takes them in parts, each all or nothing. If a part denies or
+// fails, it refunds the draws of the others.
 type Parts struct {
 	// Of names the part of a key. Keys with equal names are taken together.
 	Of func(key traffik.Key) any
@@ -32,10 +32,11 @@ type part struct {
 	end     ending
 }
 
-// Run takes or peeks ops. All parts draw at once. What nobody can deny, refunds and charges
-// by force, follows when all have drawn, so that it never has to be undone after a denial.
-// An undoing refund is tried once, since one that failed may have been taken. The error
-// joins those of the parts. A panic of a part goes on in the caller after the refunds.
+// Run takes or peeks ops. All parts draw at once. Refunds and forced charges, which nothing
+// can deny, follow when all have drawn, so that they never have to be undone. A refund that
+// undoes a draw is tried only once, since it may have been made even if it failed. The
+// error joins those of the parts. If a part panics, Run makes the refunds and then panics
+// too.
 //
 // Run does not return early: let it work on copies of ops and out, with a context that
 // outlives the caller.

@@ -9,12 +9,13 @@ import (
 )
 
 // Store reads values and replaces a value if nobody changed it since. Implement it for your
-// store, and [New] makes a [traffik.Backend] of it. Methods must be safe for concurrent use.
-// Wrap their errors in [traffik.ErrBackend]. A method that returns late after ctx has ended
-// holds up Close, but no caller.
+// store, and [New] makes a [traffik.Backend] from it. Methods must be safe for concurrent
+// use. Wrap their errors in [traffik.ErrBackend]. A method that returns late after ctx has
+// ended delays Close, but no other call.
 type Store interface {
 	// Read sets State of each entry to a new slice, and the other fields that the store
-	// uses. It returns the store's time or, if the store tells none, this process's.
+	// uses. It returns the store's time or, if the store has no clock, the time of this
+	// process.
 	Read(ctx context.Context, entries []*Entry) (now traffik.Instant, err error)
 	// Write carries out e.Action if the entry is still as Read found it, and returns
 	// [ErrConflict] otherwise.
@@ -30,7 +31,7 @@ type MultiWriter interface {
 	WriteAll(ctx context.Context, entries []*Entry) error
 }
 
-// ErrConflict is what a [Store] returns if an entry has changed since it was read and
+// ErrConflict is returned by a [Store] if an entry has changed since it was read and
 // nothing was written.
 var ErrConflict = errors.New("traffik: the key was changed by another process")
 
@@ -55,8 +56,8 @@ type Entry struct {
 
 	// State is the stored state, nil for an untouched key.
 	State []byte
-	// Latest is the At with which State was written. Set it if processes share the store
-	// without a common clock: the key is then never decided at an earlier time.
+	// Latest is the At that was set when State was written. Set it if processes share the
+	// store without a common clock: the key is then never decided at an earlier time.
 	Latest traffik.Instant
 	// Kept is how long the store will keep State: less than 0 if its expiry was lost,
 	// [traffik.Never] if it has none. A denial then extends an expiry that is too short.
@@ -65,11 +66,11 @@ type Entry struct {
 	// Data belongs to the store. Keep the version in it, for example. It starts as nil.
 	Data any
 
-	// Action tells what to do.
+	// Action says how the entry changes.
 	Action Action
 	// Next is the next state, nil to delete. It is valid until Write returns.
 	Next []byte
-	// For is how long to keep Next at least.
+	// For is the least time to keep Next, or State under ExtendExpiry.
 	For time.Duration
 	// At is the time at which the entry was decided.
 	At traffik.Instant
