@@ -58,12 +58,11 @@ func readFixed(state []byte) (c fixedCount) {
 // written.
 func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
 	limit, now, p := d.Rate.limit, int64(d.Now), d.Rate.period.Microseconds()
-	if c.n == 0 {
-		c.t = now
-	}
-	w := count.WindowAt(c.t, now, p)
-	if w.Rolled > 0 {
-		c.n = 0
+	w := count.WindowOf(now, p)
+	if c.n > 0 && (c.t < w.Start || c.t >= w.End) {
+		if w = count.WindowAt(c.t, now, p); w.Rolled > 0 {
+			c.n = 0
+		}
 	}
 	if d.Cost > 0 && !d.Force {
 		*dec = Decision{}
@@ -75,20 +74,20 @@ func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
 	} else if d.Cost < 0 && w.Refunds(now, int64(d.TakenAt)) {
 		c.n = max(0, c.n+d.Cost)
 	}
-	*dec = Decision{Allowed: true, Limit: limit, Remaining: max(0, limit-c.n), At: Instant(w.At)}
+	*dec = Decision{Allowed: true, Limit: limit, Remaining: max(0, limit-c.n), At: Instant(max(now, w.Start))}
 	if c.n == 0 {
 		return false
 	}
 	dec.ResetAfter = micros(w.End - now)
-	c.t = w.At
+	c.t = int64(dec.At)
 	return d.Cost != 0 || w.Repaired
 }
 
 // hit decides a draw of cost units in w, answering into the zero dec, and reports whether
 // it is admitted.
 func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) (admitted bool) {
-	end, left := time.Duration(min(w.End-now, MaxUnits))*time.Microsecond, limit-c.n
-	dec.Limit, dec.At = limit, Instant(w.At)
+	at, end, left := max(now, w.Start), time.Duration(min(w.End-now, MaxUnits))*time.Microsecond, limit-c.n
+	dec.Limit, dec.At = limit, Instant(at)
 	if cost > left {
 		dec.Remaining, dec.RetryAfter = max(0, left), end
 		if cost > limit {
@@ -96,11 +95,11 @@ func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) 
 		}
 		if c.n > 0 {
 			dec.ResetAfter = end
-			c.t = w.At
+			c.t = at
 		}
 		return false
 	}
-	c.n, c.t = c.n+cost, w.At
+	c.n, c.t = c.n+cost, at
 	dec.Allowed, dec.Remaining, dec.ResetAfter = true, left-cost, end
 	return true
 }

@@ -273,8 +273,8 @@ func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (
 func (c *counting) hit(next, numbers *[3]int64, now, cost int64, dec *Decision) (known, admitted bool) {
 	if c.isFixed() {
 		s := fixedCount{t: numbers[0], n: numbers[1]}
-		w := count.WindowAt(s.t, now, c.period)
-		if w.Rolled > 0 || w.Start > now {
+		w := count.WindowOf(now, c.period)
+		if s.t < w.Start || s.t >= w.End {
 			return false, false
 		}
 		if admitted = s.hit(w, now, cost, c.rate.limit, dec); admitted {
@@ -316,7 +316,7 @@ func (e *entry) stand(now Instant) (reset Instant, share float64) {
 // ended returns since when e, which counts in integers, has been as if untouched.
 func (e *entry) ended() Instant {
 	if e.by.isFixed() {
-		return Instant(count.WindowAt(e.numbers[0], e.numbers[0], e.by.period).End)
+		return Instant(count.WindowOf(e.numbers[0], e.by.period).End)
 	}
 	s := e.linear()
 	return Instant(s.T).Add(micros(s.ResetMicros(e.by.rate.units)))

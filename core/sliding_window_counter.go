@@ -34,7 +34,7 @@ func (SlidingWindowCounter) Decide(dst, state []byte, d *Draw) (next []byte, dec
 	var s sliding
 	s.read(state, d)
 	limit, now := d.Rate.limit, int64(d.Now)
-	dec = Decision{Allowed: true, Limit: limit, At: Instant(s.w.At)}
+	dec = Decision{Allowed: true, Limit: limit, At: Instant(max(now, s.w.Start))}
 	write := s.w.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > limit-s.cur-s.weighted(now):

@@ -47,7 +47,7 @@ func (c *windowCount) untilEnd(d *traffik.Draw) time.Duration { return micros(c.
 // state is to be written. A denied draw is told to retry when the window ends, and
 // ResetAfter is the caller's to fill in.
 func (c *windowCount) draw(d *traffik.Draw, limit int64, dec *traffik.Decision) (write bool) {
-	*dec = traffik.Decision{Allowed: true, Limit: limit, At: traffik.Instant(c.At)}
+	*dec = traffik.Decision{Allowed: true, Limit: limit, At: max(d.Now, traffik.Instant(c.Start))}
 	write = c.Repaired
 	switch {
 	case d.Cost > 0 && !d.Force && d.Cost > limit-c.n:

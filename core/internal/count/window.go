@@ -4,20 +4,26 @@ package count
 // period p start at the multiples of p since the Unix epoch, in UTC; weeks start on
 // Thursday.
 type Window struct {
-	// Start and End in microseconds: Start <= counted instant < End.
+	// Start and End in microseconds: Start <= counted instant < End. A draw is counted at
+	// now, or at Start if that is later. A Window has four fields, as many as the compiler
+	// keeps in registers.
 	Start, End int64
 	// Rolled is how many windows have begun since the state was written.
 	Rolled int64
-	// At is the instant under which a draw is recorded: now, or Start if that is later.
-	At int64
 	// Repaired means that the stored time lay so far ahead of the clock that the state
 	// has to be rewritten.
 	Repaired bool
 }
 
+// WindowOf returns the window that now lies in.
+func WindowOf(now, p int64) Window {
+	start := now - now%p
+	return Window{Start: start, End: start + p}
+}
+
 // WindowAt returns the window that counts at now for a state written at t. A state keeps
-// the At of its last write instead of the window's start, so that it keeps its meaning when
-// the period changes.
+// t = max(now, window start) of its last write instead of the window's start, so that it
+// keeps its meaning when the period changes.
 //
 // When the clock has stepped back, the counts are kept. After a step into the window
 // before, the later window counts on until it ends (hold). After a longer step the counts
@@ -25,17 +31,14 @@ type Window struct {
 // limits per period; other rules were measured at 7 to 14.
 func WindowAt(t, now, p int64) Window {
 	start := now - now%p
-	if start <= t && t < start+p { // nearly always, and saves two divisions
-		return Window{Start: start, End: start + p, At: now}
-	}
 	stored := t - t%p
 	switch {
-	case stored < start:
-		return Window{Start: start, End: start + p, At: now, Rolled: (start - stored) / p}
+	case stored <= start:
+		return Window{Start: start, End: start + p, Rolled: (start - stored) / p}
 	case stored == start+p:
-		return Window{Start: stored, End: stored + p, At: stored}
+		return Window{Start: stored, End: stored + p}
 	default:
-		return Window{Start: start + p, End: start + 2*p, At: start + p, Repaired: true}
+		return Window{Start: start + p, End: start + 2*p, Repaired: true}
 	}
 }
 
