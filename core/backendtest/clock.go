@@ -8,6 +8,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
+// testRefundTakenAt: a store must pass TakenAt on. A refund without it would be made to the
+// window of now and hand out units of other draws.
 func testRefundTakenAt(h *harness) {
 	draw := at(traffik.Per(5, time.Minute), h.draw(traffik.FixedWindow{}, 5))
 	old := h.take(draw)[0].At
@@ -140,6 +142,8 @@ func testLatestTime(h *harness) {
 	}
 }
 
+// testExpiry: a store keeps a state until ResetAfter and not a microsecond less. From then
+// on the key is untouched.
 func testExpiry(h *harness) {
 	for _, s := range timed {
 		h.setNow(epoch)

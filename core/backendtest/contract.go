@@ -38,6 +38,8 @@ func (h *harness) onCounter() (full, roomy traffik.Op) {
 	return full, roomy
 }
 
+// testRepair: looks and denials charge nothing but store a repaired state. Otherwise the
+// key would be repaired anew by each call, and RetryAfter would never come closer.
 func testRepair(h *harness) {
 	full, roomy := h.onCounter()
 	h.take(cost(roomy, 0))
@@ -52,6 +54,8 @@ func testRepair(h *harness) {
 	h.wantRepaired(full, true, "after a denial for ever")
 }
 
+// testRepairInDeniedTake: a denied Take stores the repairs of all its ops, also of those
+// that would have fitted.
 func testRepairInDeniedTake(h *harness) {
 	full, roomy := h.onCounter()
 	h.take(roomy, full)
@@ -60,6 +64,8 @@ func testRepairInDeniedTake(h *harness) {
 	h.wantLeft(roomy, 3)
 }
 
+// testPeek: a Peek stores nothing, neither on an untouched key nor for a refund, a forced
+// charge or a repair.
 func testPeek(h *harness) {
 	for _, s := range strategies {
 		draw := h.draw(s, 2)
@@ -76,6 +82,7 @@ func testPeek(h *harness) {
 	h.wantRepaired(full, false, "after a Peek")
 }
 
+// testPeekAnswers: a Peek decides several ops together, as Take does, and not each alone.
 func testPeekAnswers(h *harness, s traffik.Strategy) {
 	a, b := h.pair(s, 2, 5)
 	h.wantAnswers(h.peek(a, b), h.take(a, b), s)
@@ -95,6 +102,8 @@ func (h *harness) wantAnswers(peeked, taken []traffik.Decision, s traffik.Strate
 	}
 }
 
+// testReset: keys are untouched after a Reset, also in a batch with keys that nobody has
+// drawn on. A Reset of no keys is no error.
 func testReset(h *harness, s traffik.Strategy) {
 	a, b := h.pair(s, 5, 5)
 	h.take(a, b)
@@ -112,6 +121,8 @@ func testReset(h *harness, s traffik.Strategy) {
 	h.reset()
 }
 
+// testKeysDistinct: keys that are alike don't share a count, whatever the store joins scope
+// and identity with.
 func testKeysDistinct(h *harness) {
 	s := traffik.FixedWindow{}
 	id, scope := unique("id"), store.ScopeOf(unique("uid"), s.ID())
@@ -141,6 +152,8 @@ func identities() []string {
 	}
 }
 
+// testAnyIdentity draws on all identities before it looks at any, so that two of them on
+// one counter show.
 func testAnyIdentity(h *harness) {
 	s := traffik.FixedWindow{}
 	scope := store.ScopeOf(unique("uid {x} \r\n"), s.ID())
@@ -160,6 +173,8 @@ func (h *harness) calls() map[string]func(context.Context, []traffik.Op, []traff
 	return map[string]func(context.Context, []traffik.Op, []traffik.Decision) error{"Take": h.backend.Take, "Peek": h.backend.Peek}
 }
 
+// testDuplicateKeys: a call with one key twice is refused as a whole. Decided on the state
+// before the call, both ops could fit where one does.
 func testDuplicateKeys(h *harness) {
 	a, b := h.pair(traffik.FixedWindow{}, 1, 1)
 	for name, call := range h.calls() {
@@ -171,6 +186,8 @@ func testDuplicateKeys(h *harness) {
 	h.wantLeft(b, 5)
 }
 
+// testWrongOps: a wrong op fails the whole Take before anything is drawn. A Take of nothing
+// succeeds.
 func testWrongOps(h *harness) {
 	good, other := h.draw(traffik.FixedWindow{}, 1), h.draw(traffik.FixedWindow{}, 1)
 	noStrategy := good
@@ -191,6 +208,8 @@ func testWrongOps(h *harness) {
 	}
 }
 
+// testEndedContext: a call whose context has already ended draws nothing, and its error is
+// the cause.
 func testEndedContext(h *harness) {
 	draw := h.draw(traffik.FixedWindow{}, 1)
 	cause := errors.New("the caller left")
@@ -215,6 +234,8 @@ func (p poison) Decide(dst, _ []byte, d *traffik.Draw) ([]byte, traffik.Decision
 	return dst, traffik.Decision{At: d.Now}
 }
 
+// testKeepsNoSlice reuses ops and out after each call, as core does with pooled memory. The
+// contexts end at different moments of the round trip.
 func testKeepsNoSlice(h *harness) {
 	s := traffik.FixedWindow{}
 	var spoiled [][]traffik.Decision
@@ -247,6 +268,8 @@ func testKeepsNoSlice(h *harness) {
 	}
 }
 
+// testLargeState: a store keeps states up to its bound in full. A state cut short would
+// hand out a fresh quota.
 func testLargeState(h *harness) {
 	pad := 64<<10 - counterHead
 	if most := h.features.MaxStateBytes; most > 0 {
@@ -260,6 +283,8 @@ func testLargeState(h *harness) {
 	}
 }
 
+// testOneReading: all ops of a Take are decided at one instant, which the backend also
+// notes in Draw.Now.
 func testOneReading(h *harness) {
 	a, b := h.pair(traffik.GCRA{Burst: 5}, 1, 1)
 	ops := []traffik.Op{a, b}
@@ -278,6 +303,8 @@ func testOneReading(h *harness) {
 	}
 }
 
+// testClose: Close may be called twice, and later calls say that the backend is closed
+// instead of hanging or drawing.
 func testClose(h *harness) {
 	draw := h.draw(traffik.FixedWindow{}, 1)
 	for range 2 {
@@ -292,6 +319,8 @@ func testClose(h *harness) {
 	}
 }
 
+// testReadStates: states are appended to dst as copies that the caller owns, in the order
+// of the keys.
 func testReadStates(h *harness) {
 	reader, ok := h.backend.(traffik.StateReader)
 	if !ok {
@@ -325,6 +354,8 @@ func testReadStates(h *harness) {
 	h.wantLeft(a, 3)
 }
 
+// testResetNamespace resets every key of the namespace while other cases run, so each
+// backend needs a separate namespace.
 func testResetNamespace(h *harness) {
 	resetter, ok := h.backend.(traffik.NamespaceResetter)
 	if !ok {

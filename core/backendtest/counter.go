@@ -54,6 +54,8 @@ func (c counter) Decide(dst, state []byte, d *traffik.Draw) ([]byte, traffik.Dec
 	return dst, dec
 }
 
+// append writes the count, the mark and the padding. Each byte of the padding differs from
+// its neighbors, so that a moved or truncated state shows.
 func (c counter) append(dst []byte, n int64, mark byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(n))
 	dst = append(dst, mark)
@@ -63,6 +65,7 @@ func (c counter) append(dst []byte, n int64, mark byte) []byte {
 	return dst
 }
 
+// read also reports whether state is exactly as append wrote it.
 func (c counter) read(state []byte) (n int64, mark byte, intact bool) {
 	if len(state) == 0 {
 		return 0, 0, true

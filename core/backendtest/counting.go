@@ -33,6 +33,9 @@ func inTurn(steps ...step) func(h *harness) {
 	})
 }
 
+// The cases that take steps on one key: exactly the limit is admitted; a forced charge
+// passes it, and the count above it is kept; a refund never leaves more than an untouched
+// key; looks and denials charge nothing.
 var (
 	testLimit                = inTurn(step{cost: 1, left: 4}, step{cost: 1, left: 3}, step{cost: 1, left: 2}, step{cost: 1, left: 1}, step{cost: 1}, step{cost: 1, denied: true})
 	testForce                = inTurn(step{cost: 7, force: true}, step{cost: -3, left: 1}, step{cost: 5, left: 1, denied: true})
@@ -41,6 +44,7 @@ var (
 	testDenialChargesNothing = inTurn(slices.Concat([]step{{cost: 3, left: 2}}, slices.Repeat([]step{{cost: 3, left: 2, denied: true}}, 10), []step{{cost: -3, left: 5}})...)
 )
 
+// testBothDrawn: two ops that fit are both charged, each on its key.
 func testBothDrawn(h *harness, s traffik.Strategy) {
 	a, b := h.pair(s, 1, 2)
 	out := h.take(a, b)
@@ -51,6 +55,7 @@ func testBothDrawn(h *harness, s traffik.Strategy) {
 	h.wantLeft(b, 3)
 }
 
+// testAllOrNothing: if one op denies, the other is not charged, in either order of the ops.
 func testAllOrNothing(h *harness, s traffik.Strategy) {
 	a, b := h.pair(s, 1, 5)
 	h.take(a, b)
@@ -60,6 +65,8 @@ func testAllOrNothing(h *harness, s traffik.Strategy) {
 	}
 }
 
+// testAllOrNothingAcrossIdentities is the same for keys that a store may hold on different
+// servers or under different locks.
 func testAllOrNothingAcrossIdentities(h *harness, s traffik.Strategy) {
 	a, b := h.draw(s, 1), h.draw(s, 5)
 	h.take(a, b)
@@ -85,6 +92,8 @@ func (h *harness) wantDenied(first, second traffik.Op) {
 	h.wantLeft(roomy, left)
 }
 
+// testDeniedTakeRefundsNothing: refunds and forced charges fit always, but a denied Take
+// makes none of them either.
 func testDeniedTakeRefundsNothing(h *harness, s traffik.Strategy) {
 	full, other := h.pair(s, 5, 3)
 	h.take(full, other)
@@ -94,6 +103,8 @@ func testDeniedTakeRefundsNothing(h *harness, s traffik.Strategy) {
 	h.wantLeft(other, 2)
 }
 
+// testAdvisory: an advisory op is charged if it fits. If not, it is answered as denied and
+// not charged, but stops no other op.
 func testAdvisory(h *harness, s traffik.Strategy) {
 	advisory, firm := h.pair(s, 3, 1)
 	advisory.Advisory = true
@@ -107,6 +118,7 @@ func testAdvisory(h *harness, s traffik.Strategy) {
 	h.wantAllowed(h.take(advisory)[0], false, "a lone advisory op")
 }
 
+// testAdvisoryRollback: an advisory op is not charged if another op denies, though it fits.
 func testAdvisoryRollback(h *harness, s traffik.Strategy) {
 	advisory, firm := h.pair(s, 1, 5)
 	advisory.Advisory = true
@@ -117,6 +129,8 @@ func testAdvisoryRollback(h *harness, s traffik.Strategy) {
 	h.wantLeft(advisory, 5)
 }
 
+// testRefund: a refund of a part restores that part. A refund of more than was drawn
+// restores no more than that.
 func testRefund(h *harness, s traffik.Strategy) {
 	draw := h.draw(s, 4)
 	drawn := h.take(draw)[0]
@@ -130,6 +144,8 @@ func testRefund(h *harness, s traffik.Strategy) {
 	h.wantLeft(draw, 1)
 }
 
+// testHugeCost: costs at the ends of int64 neither overflow nor wrap: they are clamped
+// before a store computes with them.
 func testHugeCost(h *harness, s traffik.Strategy) {
 	for _, units := range []int64{math.MaxInt64, traffik.MaxUnits + 1, 6} {
 		if dec := h.take(h.draw(s, units))[0]; dec.Allowed || dec.RetryAfter != traffik.Never {
@@ -188,6 +204,8 @@ func (h *harness) flood(callers, times int, next func() []traffik.Op) int64 {
 				ops := next()
 				out := make([]traffik.Decision, len(ops))
 				err := h.backend.Take(h.Context(), ops, out)
+				// Giving up under contention is allowed. Such a call has drawn nothing, so
+				// it may be repeated.
 				for errors.Is(err, traffik.ErrContention) {
 					err = h.backend.Take(h.Context(), ops, out)
 				}

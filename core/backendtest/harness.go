@@ -44,6 +44,8 @@ type harness struct {
 	setNow   func(traffik.Instant)
 }
 
+// newHarness makes a backend for one case. Its clock starts at the epoch, the same on each
+// run.
 func newHarness(t *testing.T, features Features, newBackend New) *harness {
 	t.Helper()
 	h := &harness{T: t, features: features}
@@ -106,6 +108,7 @@ func at(rate traffik.Rate, of traffik.Op) traffik.Op {
 	return of
 }
 
+// take fails the case on an error: only cases about errors call the backend directly.
 func (h *harness) take(ops ...traffik.Op) []traffik.Decision {
 	h.Helper()
 	out := make([]traffik.Decision, len(ops))
@@ -115,6 +118,7 @@ func (h *harness) take(ops ...traffik.Op) []traffik.Decision {
 	return out
 }
 
+// peek is take for Peek.
 func (h *harness) peek(ops ...traffik.Op) []traffik.Decision {
 	h.Helper()
 	out := make([]traffik.Decision, len(ops))
@@ -134,10 +138,12 @@ func (h *harness) reset(keys ...traffik.Key) {
 // left returns how many units a look by Peek says remain.
 func (h *harness) left(of traffik.Op) int64 {
 	h.Helper()
+	// Without the class, a look would repair what the case wants to see.
 	of.Draw.Class = ""
 	return h.peek(cost(of, 0))[0].Remaining
 }
 
+// wantLeft asks by Peek, so that the check itself changes nothing.
 func (h *harness) wantLeft(of traffik.Op, want int64) {
 	h.Helper()
 	if got := h.left(of); got != want {

@@ -35,6 +35,8 @@ func (m *model) empty(key traffik.Key) {
 	delete(m.resets, key)
 }
 
+// run decides all ops, decides again as looks those that fit beside a denial, and only then
+// stores. It is the reference for the order that every backend must keep.
 func (m *model) run(ops []traffik.Op, commit bool) []traffik.Decision {
 	out := make([]traffik.Decision, len(ops))
 	next := make([][]byte, len(ops))
@@ -69,6 +71,8 @@ func (m *model) run(ops []traffik.Op, commit bool) []traffik.Decision {
 	return out
 }
 
+// commit stores the outcome of one op. Under LatestTime nothing needs repair, so looks and
+// denials store nothing. A key that had no state and gets none keeps no time either.
 func (m *model) commit(key traffik.Key, draw *traffik.Draw, next []byte, dec traffik.Decision) {
 	stored := len(m.states[key]) > 0
 	switch {

@@ -45,7 +45,8 @@ type Features struct {
 type New func(t *testing.T) (backend traffik.Backend, setNow func(traffik.Instant))
 
 // Run runs the suite. Every case makes a new backend and uses new names, so the backends
-// may share one store. Cases run in parallel.
+// may share one store. Cases run in parallel, and one of them resets its namespace: give
+// each backend a separate one if it is a [traffik.NamespaceResetter].
 func Run(t *testing.T, features Features, newBackend New) {
 	t.Helper()
 	for _, c := range cases {
@@ -63,6 +64,8 @@ func Run(t *testing.T, features Features, newBackend New) {
 	}
 }
 
+// testCase is one promise of a backend. It is skipped where it can't be checked: without a
+// clock to set, or if the backend declares that it is not atomic.
 type testCase struct {
 	name        string
 	needsClock  bool
@@ -70,6 +73,8 @@ type testCase struct {
 	run         func(h *harness)
 }
 
+// cases run from counting over the contract to clocks. A new promise of [traffik.Backend]
+// gets a case here, so that every backend has to keep it.
 var cases = []testCase{
 	{name: "Limit", run: testLimit},
 	{name: "TwoOpsAreBothDrawn", run: each(testBothDrawn)},

@@ -113,6 +113,8 @@ func queues(s traffik.Strategy) bool {
 	return dec.Delay > 0
 }
 
+// someRate favors tiny limits, which a trace of 30 steps exhausts, and extremes, where
+// products need 128 bits and instants are too coarse.
 func (tr *trial) someRate() traffik.Rate {
 	limits := []int64{1, 2, 3, 5, 10, 100, 3_000_000, maxUnits}
 	periods := []time.Duration{10 * time.Microsecond, 7 * time.Millisecond, time.Second, time.Minute, 30 * 24 * time.Hour}
@@ -138,6 +140,8 @@ func (tr *trial) move(back bool) {
 	tr.now = tr.now.Add(by)
 }
 
+// someDraw favors costs at the edge of what fits now: exactly the rest, one more, the whole
+// limit, and the ends of int64.
 func (tr *trial) someDraw() traffik.Draw {
 	d := traffik.Draw{Rate: tr.rate, Now: tr.now, Class: tr.classes[tr.rnd.IntN(len(tr.classes))]}
 	_, look := tr.decide(tr.state, d)
@@ -173,6 +177,8 @@ func (tr *trial) at(now traffik.Instant, d traffik.Draw, cost int64) traffik.Dec
 	return dec
 }
 
+// checkAnswer checks each Decision alone: its fields are in range and don't contradict each
+// other.
 func checkAnswer(tr *trial, before []byte, d traffik.Draw, next []byte, dec traffik.Decision) {
 	tr.Helper()
 	whole := func(x time.Duration) bool { return x >= 0 && x%time.Microsecond == 0 && x <= maxUnits*time.Microsecond }
@@ -200,6 +206,8 @@ func checkAnswer(tr *trial, before []byte, d traffik.Draw, next []byte, dec traf
 	}
 }
 
+// checkRetry: the wait is neither too long nor too short, to the microsecond. At the end of
+// time there is no later instant to try.
 func checkRetry(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
 	tr.Helper()
 	if dec.Allowed || dec.RetryAfter >= maxUnits*time.Microsecond || d.Now.Add(dec.RetryAfter) >= afterAll {
@@ -213,6 +221,7 @@ func checkRetry(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decis
 	}
 }
 
+// checkRemaining tries the reported rest, and one unit more.
 func checkRemaining(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
 	tr.Helper()
 	if rest := tr.at(d.Now, d, dec.Remaining); !rest.Allowed {
@@ -231,6 +240,8 @@ func checkDenied(tr *trial, before []byte, d traffik.Draw, next []byte, dec traf
 	}
 }
 
+// checkRefund: a refund at the instant of its draw restores what a look saw before. No
+// refund leaves more than an untouched key has, and none creates a state.
 func checkRefund(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
 	tr.Helper()
 	if d.Cost <= 0 || !dec.Allowed {
@@ -273,6 +284,8 @@ func checkLateRefund(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.
 	}
 }
 
+// checkReset: at ResetAfter the key answers like an untouched one, and a microsecond
+// earlier it doesn't.
 func checkReset(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
 	tr.Helper()
 	reset := d.Now.Add(dec.ResetAfter)
@@ -313,6 +326,7 @@ func checkBytes(tr *trial, _ []byte, d traffik.Draw, _ []byte, _ traffik.Decisio
 	}
 }
 
+// checkChange: another rate counts what was drawn under this one.
 func checkChange(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
 	tr.Helper()
 	if d.Cost <= 0 || !dec.Allowed {

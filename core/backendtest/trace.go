@@ -23,6 +23,7 @@ func testRandomTraces(h *harness) {
 	}
 }
 
+// trace plays one seed on a backend and on the model.
 type trace struct {
 	*harness
 	seed  uint64
@@ -46,6 +47,8 @@ func newTrace(h *harness, seed uint64) *trace {
 	return tr
 }
 
+// step moves the clock and makes one call. It reports whether the answers agree: after the
+// first difference all later ones would differ too.
 func (tr *trace) step(step int) bool {
 	tr.moveClock()
 	ops := tr.ops()
@@ -63,6 +66,7 @@ func (tr *trace) step(step int) bool {
 	return tr.same(step, "Take", ops, tr.take(ops...), want)
 }
 
+// same compares whole Decisions, times included: the clock is set by hand.
 func (tr *trace) same(step int, call string, ops []traffik.Op, got, want []traffik.Decision) bool {
 	for i := range want {
 		if got[i] != want[i] {
@@ -74,6 +78,8 @@ func (tr *trace) same(step int, call string, ops []traffik.Op, got, want []traff
 	return true
 }
 
+// moveClock mostly stands or moves by less than a period, around its ends, and steps back
+// now and then.
 func (tr *trace) moveClock() {
 	steps := []time.Duration{0, 0, 1, 999, 1e6, 7e6, 59e6, 60e6, 61e6, 200e6}
 	d := steps[tr.rnd.IntN(len(steps))] * time.Microsecond
