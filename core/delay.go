@@ -11,12 +11,12 @@ import (
 // anyDelay is the bound of a request that can wait for ever.
 const anyDelay time.Duration = math.MaxInt64
 
-// boundDelay returns how long r, which has a Holder, can be held, and shortens the queue of op so that a longer
+// boundDelay returns how long r can be held, and shortens the queue of op so that a longer
 // wait is denied: its capacity becomes what is served within the bound, rounded up. What
 // the rounding lets in, [Request.RefuseDelay] refuses.
-func (r *Request) boundDelay(ctx context.Context, op *Op) time.Duration {
+func (op *Op) boundDelay(ctx context.Context, r *Request) time.Duration {
 	queue, ok := op.Strategy.(LeakyBucketWithQueue)
-	if !ok || op.Draw.Cost <= 0 {
+	if !ok || op.Draw.Cost <= 0 || r == nil || r.Holder == nil {
 		return anyDelay
 	}
 	longest := max(0, r.Holder.MaxDelay(ctx))
@@ -68,7 +68,7 @@ func (r *Request) RefuseDelay(v Verdict, longest time.Duration) Verdict {
 		switch {
 		case res.Outcome != Admitted:
 			continue
-		case res.Delay > longest && !res.reportsOnly():
+		case res.Delay > longest && !res.settings.reportOnly:
 			res.Outcome, res.Allowed, res.Remaining, res.RetryAfter = Denied, false, 0, res.Delay-longest
 		default:
 			res.Outcome = Uncharged

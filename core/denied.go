@@ -39,7 +39,7 @@ func (r *Request) WriteDenied(v Verdict) {
 	if r == nil || r.Writer == nil {
 		return
 	}
-	for i := range v.len() {
+	for i := range v.n {
 		if res := v.result(i); res.denies() && res.settings.onDenied != nil {
 			res.settings.onDenied(r, v)
 			return
@@ -95,7 +95,7 @@ func (v Verdict) problem() problem {
 		Title:  "Request cannot be satisfied as assigned quota has been exceeded",
 		Status: http.StatusTooManyRequests,
 	}
-	for i := range v.len() {
+	for i := range v.n {
 		if r := v.result(i); r.denies() && r.Outcome == Denied {
 			p.ViolatedPolicies = append(p.ViolatedPolicies, r.UID())
 		}

@@ -50,7 +50,7 @@ const maxSFInteger = 999_999_999_999_999
 
 func writeDraft(h http.Header, v Verdict, wait time.Duration, window func(*Result) time.Duration) {
 	var policy, limit strings.Builder
-	for i := range v.len() {
+	for i := range v.n {
 		r := v.result(i)
 		if !r.Counted() {
 			continue

@@ -1,7 +1,6 @@
 package traffik
 
 import (
-	"context"
 	"errors"
 	"fmt"
 )
@@ -43,14 +42,3 @@ var (
 	errNoContext  = fmt.Errorf("%w: the context is nil; give context.Background() where there is no other", ErrUsage)
 	errNobody     = fmt.Errorf("%w: the Identifier is nil or zero; make it with ClientIP, Identify or another constructor", ErrUsage)
 )
-
-// misused returns what is wrong with a use of s with ctx.
-func (s *settings) misused(ctx context.Context) error {
-	switch {
-	case s == nil:
-		return errNoThrottle
-	case ctx == nil:
-		return errNoContext
-	}
-	return nil
-}

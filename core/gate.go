@@ -79,10 +79,10 @@ func (t *Throttle) members() []*Throttle { return []*Throttle{t} }
 
 // Admit implements [Limiter].
 func (t *Throttle) Admit(ctx context.Context, r *Request) (Verdict, error) {
-	if err := t.loaded().misused(ctx); err != nil {
+	if _, err := t.use(ctx); err != nil {
 		return Verdict{}, err
 	}
-	return orEmpty(r).admit(ctx, []*Throttle{t})
+	return r.admit(ctx, []*Throttle{t})
 }
 
 // Admit implements [Limiter].
@@ -90,7 +90,7 @@ func (g *Gate) Admit(ctx context.Context, r *Request) (Verdict, error) {
 	if err := g.misused(ctx); err != nil {
 		return Verdict{}, err
 	}
-	return orEmpty(r).admit(ctx, g.throttles)
+	return r.admit(ctx, g.throttles)
 }
 
 func (g *Gate) misused(ctx context.Context) error {
@@ -108,6 +108,9 @@ func (g *Gate) misused(ctx context.Context) error {
 // which refunds and holds once. A use inside a function that another use asks for its
 // identity, rate or cost is not remembered, and neither is one that ends with an error.
 func (r *Request) admit(ctx context.Context, throttles []*Throttle) (v Verdict, err error) {
+	if r == nil {
+		r = new(Request)
+	}
 	memo := r.memo()
 	var repeated []Result
 	if memo.used {
@@ -127,7 +130,8 @@ func (r *Request) admit(ctx context.Context, throttles []*Throttle) (v Verdict, 
 		memo.deciding = true
 		defer func() { memo.deciding = false }() // a function of the application may panic
 	}
-	if err = v.rec.take(ctx, r, "", throttles, defaultCost, false); err == nil && !nested {
+	err = v.rec.take(ctx, r, "", throttles, defaultCost, false)
+	if v.n = v.rec.n; err == nil && !nested {
 		memo.add(v)
 	}
 	if len(repeated) > 0 {
@@ -152,40 +156,42 @@ type GateSubject struct {
 
 // Hit takes the cost of each throttle, or nothing if one of them denies. Errors are those
 // of [Subject.Hit].
-func (s GateSubject) Hit(ctx context.Context) (Verdict, error) {
+func (s GateSubject) Hit(ctx context.Context) (v Verdict, err error) {
 	// Hit is inlined, so the record stays on the stack of a caller that does not keep it.
 	var rec record
-	err := s.take(ctx, defaultCost, false, &rec)
-	return Verdict{rec: &rec}, err
+	err = s.take(ctx, defaultCost, false, &rec)
+	return Verdict{rec: &rec, n: rec.n}, err
 }
 
 // HitN takes n units of each throttle; see [Subject.HitN].
 func (s GateSubject) HitN(ctx context.Context, n int64) (Verdict, error) {
-	if err := checkUnits("HitN", n); err != nil {
+	n, err := units("HitN", n)
+	if err != nil {
 		return Verdict{}, err
 	}
 	var rec record
-	err := s.take(ctx, n, false, &rec)
-	return Verdict{rec: &rec}, err
+	err = s.take(ctx, n, false, &rec)
+	return Verdict{rec: &rec, n: rec.n}, err
 }
 
 // Check returns what [GateSubject.HitN] would return, and takes nothing. Each backend is
 // asked as if it were the only one, so throttles on backends other than the one that denies
 // may show as admitted.
 func (s GateSubject) Check(ctx context.Context, n int64) (Verdict, error) {
-	if err := checkUnits("Check", n); err != nil {
+	n, err := units("Check", n)
+	if err != nil {
 		return Verdict{}, err
 	}
 	var rec record
-	err := s.take(ctx, n, true, &rec)
-	return Verdict{rec: &rec}, err
+	err = s.take(ctx, n, true, &rec)
+	return Verdict{rec: &rec, n: rec.n}, err
 }
 
 // Stat returns the state of all counters, with one call of each backend, and takes nothing.
-func (s GateSubject) Stat(ctx context.Context) (Verdict, error) {
+func (s GateSubject) Stat(ctx context.Context) (v Verdict, err error) {
 	var rec record
-	err := s.take(ctx, 0, true, &rec)
-	return Verdict{rec: &rec}, err
+	err = s.take(ctx, 0, true, &rec)
+	return Verdict{rec: &rec, n: rec.n}, err
 }
 
 // Reset forgets what was counted, throttle by throttle, and stops at the first error; see
@@ -222,7 +228,7 @@ func (rec *record) take(ctx context.Context, r *Request, id string, throttles []
 	err := takeAll(ctx, before, r, id, throttles, units, peek, results)
 	var charges []charge // shared by all copies of results that took units
 	for i := range results {
-		if results[i].took() {
+		if results[i].fate() == fateTaken {
 			if charges == nil {
 				charges = make([]charge, len(results))
 			}
@@ -244,7 +250,7 @@ func (rec *record) hit(ctx context.Context, r *Request, id string, throttles []*
 		}
 		memory = set.memory
 		if r != nil {
-			name, err := set.identity(r, "")
+			name, err := set.identity(r)
 			if err != nil || i > 0 && name != id {
 				return false
 			}
@@ -255,6 +261,6 @@ func (rec *record) hit(ctx context.Context, r *Request, id string, throttles []*
 	if memory.closed.Load() || ctx.Err() != nil { // ctx may have ended while the request was read
 		return false
 	}
-	rec.id, rec.units, rec.n = id, max(0, units), int32(len(throttles)) //nolint:gosec // five at most
+	rec.id, rec.units, rec.n = id, max(0, units), len(throttles)
 	return memory.hitAll(rec)
 }

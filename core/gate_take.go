@@ -22,67 +22,64 @@ type gateTake struct {
 
 var gateTakes = sync.Pool{New: func() any { return new(gateTake) }}
 
-func newGateTake(peek bool) *gateTake {
-	g, _ := gateTakes.Get().(*gateTake) // the pool holds nothing else
-	g.peek, g.longest = peek, anyDelay
-	return g
-}
-
-// release also lets go of the strategies and identities.
-func (g *gateTake) release() {
-	clear(g.ops)
-	g.ops, g.indexes, g.out = g.ops[:0], g.indexes[:0], g.out[:0]
-	gateTakes.Put(g)
-}
-
 // takeAll fills results, one for each throttle: all are charged or none. before is the
 // error of ctx when the use began.
 func takeAll(ctx context.Context, before error, r *Request, id string, throttles []*Throttle, units int64, peek bool, results []Result) error {
-	g := newGateTake(peek)
-	defer g.release()
+	var room [hitLimits]Rate
+	rates := room[:0]
+	denied := false
 	for i, t := range throttles {
-		rate, ask, err := t.settings.Load().prepare(ctx, before, r, id, units, peek, &results[i])
-		switch {
-		case ask:
-			g.add(ctx, r, &results[i], rate, i)
-		case err != nil:
+		rate, err := t.settings.Load().prepare(ctx, before, r, id, units, peek, &results[i])
+		if err != nil {
 			return err
 		}
+		rates = append(rates, rate)
+		denied = denied || results[i].denies()
 	}
-	if !peek && slices.ContainsFunc(results, func(res Result) bool { return res.denies() }) {
+	if denied && !peek {
 		return nil // by an error policy: nothing was charged yet
 	}
-	return g.askAll(ctx, results)
-}
-
-// add adds the op of result i.
-func (g *gateTake) add(ctx context.Context, r *Request, res *Result, rate Rate, i int) {
-	n := len(g.ops)
-	g.ops, g.indexes, g.out = append(g.ops, res.op(rate)), append(g.indexes, i), append(g.out, Decision{})
-	if r != nil && r.Holder != nil {
-		g.longest = min(g.longest, r.boundDelay(ctx, &g.ops[n]))
+	if first := &results[0]; len(results) == 1 && !rates[0].IsZero() && first.settings.memory != nil && ctx.Err() == nil {
+		if first.settings.takeKnown(ctx, r, rates[0], peek, first) {
+			return nil
+		}
 	}
+	return askAll(ctx, r, rates, peek, results)
 }
 
 // askAll asks one backend after the other until one denies. What was charged before that
-// is refunded, also when a backend or a function of the application panics.
-func (g *gateTake) askAll(ctx context.Context, results []Result) error {
+// is refunded, also when a backend or a function of the application panics. Results whose
+// rate is zero are complete.
+func askAll(ctx context.Context, r *Request, rates []Rate, peek bool, results []Result) error {
+	g, _ := gateTakes.Get().(*gateTake) // the pool holds nothing else
+	g.peek, g.longest = peek, anyDelay
 	from, keep := 0, false
 	defer func() {
 		if !keep && from > 0 {
 			refundCharged(ctx, results)
 		}
+		clear(g.ops) // let go of the strategies and identities
+		g.ops, g.indexes, g.out = g.ops[:0], g.indexes[:0], g.out[:0]
+		gateTakes.Put(g)
 	}()
+	for i := range results {
+		if rates[i].IsZero() {
+			continue
+		}
+		op := results[i].op(rates[i])
+		g.longest = min(g.longest, op.boundDelay(ctx, r))
+		last := len(g.ops) - 1 // the last op of the same backend, else the last one
+		for k, other := range slices.Backward(g.indexes) {
+			if results[other].settings.backend == results[i].settings.backend {
+				last = k
+				break
+			}
+		}
+		g.ops, g.indexes, g.out = slices.Insert(g.ops, last+1, op), slices.Insert(g.indexes, last+1, i), append(g.out, Decision{})
+	}
 	for from < len(g.ops) {
 		to, backend := from+1, results[g.indexes[from]].settings.backend
-		for i := to; i < len(g.ops); i++ { // the ops of one backend come in a row
-			if results[g.indexes[i]].settings.backend != backend {
-				continue
-			}
-			for k := i; k > to; k-- {
-				g.ops[k], g.ops[k-1] = g.ops[k-1], g.ops[k]
-				g.indexes[k], g.indexes[k-1] = g.indexes[k-1], g.indexes[k]
-			}
+		for to < len(g.ops) && results[g.indexes[to]].settings.backend == backend {
 			to++
 		}
 		denied, err := g.ask(ctx, results, from, to)

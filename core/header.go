@@ -160,7 +160,7 @@ func (r *Request) WriteLimitHeaders() {
 	if denied {
 		wait = v.RetryAfter()
 	}
-	for i := range v.len() {
+	for i := range v.n {
 		set := v.settings(i)
 		form := set.form(denied)
 		if set != nil && set.headers.exposed && v.result(i).Counted() {
@@ -183,11 +183,11 @@ func (s *settings) form(denied bool) *headerForm {
 // sharing returns the results that are shown in form, and whether result i is the first of
 // them. It copies them only if others are shown in another form.
 func (v Verdict) sharing(form *headerForm, denied bool, i int) (shared Verdict, first bool) {
-	if form == nil || v.len() == 1 {
+	if form == nil || v.n == 1 {
 		return v, form != nil
 	}
 	n := 0
-	for j := range v.len() {
+	for j := range v.n {
 		switch shows := v.settings(j).form(denied).is(form); {
 		case shows && j < i:
 			return Verdict{}, false
@@ -195,11 +195,11 @@ func (v Verdict) sharing(form *headerForm, denied bool, i int) (shared Verdict, 
 			n++
 		}
 	}
-	if n == v.len() {
+	if n == v.n {
 		return v, true
 	}
 	results := make([]Result, 0, n)
-	for j := range v.len() {
+	for j := range v.n {
 		if v.settings(j).form(denied).is(form) {
 			results = append(results, v.result(j))
 		}

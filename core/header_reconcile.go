@@ -10,7 +10,7 @@ import (
 // HasHeaders reports whether [Request.WriteLimitHeaders] writes a header for v.
 func (v Verdict) HasHeaders() bool {
 	denied := !v.Allowed()
-	for i := range v.len() {
+	for i := range v.n {
 		if v.settings(i).form(denied) != nil {
 			return true
 		}
@@ -29,7 +29,7 @@ func (v Verdict) HasHeaders() bool {
 // lists of the IETF drafts become one line with both. For [CustomHeaders], ours stay.
 func (v Verdict) ReconcileHeaders(h http.Header, status int) {
 	denied := !v.Allowed()
-	for i := range v.len() {
+	for i := range v.n {
 		form := v.settings(i).form(denied)
 		if form == nil || !form.crowded(h) {
 			continue

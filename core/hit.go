@@ -37,7 +37,7 @@ func (s Subject) Hit(ctx context.Context) (res Result, err error) {
 // RetryAfter [Never]. An n below 0 is an error wrapping [ErrUsage]; other errors are those
 // of [Subject.Hit].
 func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
-	if err = checkUnits("HitN", n); err == nil {
+	if n, err = units("HitN", n); err == nil {
 		err = s.take(ctx, n, false, &res)
 	}
 	return res, err
@@ -47,7 +47,7 @@ func (s Subject) HitN(ctx context.Context, n int64) (res Result, err error) {
 // seconds for the store. An n below 0 is an error wrapping [ErrUsage]; other errors are
 // those of [Subject.Hit].
 func (s Subject) Check(ctx context.Context, n int64) (res Result, err error) {
-	if err = checkUnits("Check", n); err == nil {
+	if n, err = units("Check", n); err == nil {
 		err = s.take(ctx, n, true, &res)
 	}
 	return res, err
@@ -91,8 +91,8 @@ func (s Subject) Reset(ctx context.Context) error {
 // strategy is no [Describer], or the rate is [Unlimited]. Other errors are those of
 // [Subject.Reset], and [Exempted] for an exempt request.
 func (s Subject) Describe(ctx context.Context) (any, error) {
-	set := s.throttle.loaded()
-	if err := set.misused(ctx); err != nil {
+	set, err := s.throttle.use(ctx)
+	if err != nil {
 		return nil, err
 	}
 	reader, readable := set.backend.(StateReader)
@@ -121,23 +121,27 @@ func (s Subject) Describe(ctx context.Context) (any, error) {
 	return describer.Describe(states[0], &Draw{Rate: rate, Now: now, Class: set.classFor(s.request)}), nil
 }
 
-func checkUnits(call string, n int64) error {
-	if n >= 0 {
-		return nil
+// units returns n, clamped to what strategies count, or an error if it is below 0.
+func units(call string, n int64) (int64, error) {
+	if n < 0 {
+		return 0, fmt.Errorf("%w: %s(%d); accepted is 0 or more units", ErrUsage, call, n)
 	}
-	return fmt.Errorf("%w: %s(%d); accepted is 0 or more units", ErrUsage, call, n)
+	return count.ClampCost(n), nil
 }
 
 // key returns the key that s counts on.
 func (s Subject) key(ctx context.Context) (*settings, Key, error) {
-	set := s.throttle.loaded()
-	if err := set.misused(ctx); err != nil {
+	set, err := s.throttle.use(ctx)
+	if err != nil {
 		return nil, Key{}, err
 	}
 	if ctx.Err() != nil {
 		return nil, Key{}, context.Cause(ctx)
 	}
-	id, err := set.identity(s.request, s.id)
+	id := s.id
+	if s.request != nil {
+		id, err = set.identity(s.request)
+	}
 	return set, Key{Scope: set.scope, ID: id}, err
 }
 
@@ -146,40 +150,29 @@ func (s Subject) key(ctx context.Context) (*settings, Key, error) {
 //
 // Most calls are hits in process at a fixed cost. They need no more than the identity.
 func (s Subject) take(ctx context.Context, units int64, peek bool, res *Result) error {
-	set := s.throttle.loaded()
-	if err := set.misused(ctx); err != nil {
+	set, err := s.throttle.use(ctx)
+	if err != nil {
 		return err
 	}
 	before, id := ctx.Err(), s.id
 	if set.plain && !peek && units != 0 && before == nil && !set.memory.closed.Load() {
-		var err error
 		if s.request != nil {
-			if id, err = set.identity(s.request, ""); err == nil {
+			if id, err = set.identity(s.request); err == nil {
 				err = ctx.Err() // which may have ended while the request was read
 			}
 		}
-		cost := set.costOr(units)
+		cost := units
+		if cost == defaultCost {
+			cost = set.cost
+		}
 		if err == nil && set.memory.hit(id, set.counting, cost, &res.Decision) {
 			res.hit(set, id, cost)
 			res.answer()
 			return nil
 		}
 	}
-	return s.takeAny(ctx, before, units, peek, res)
-}
-
-// takeAny is take in every other case. before is the error of ctx when the use began.
-func (s Subject) takeAny(ctx context.Context, before error, units int64, peek bool, res *Result) error {
-	set, r := s.throttle.loaded(), s.request
-	rate, ask, err := set.prepare(ctx, before, r, s.id, units, peek, res)
-	if !ask || set.memory != nil && ctx.Err() == nil && set.takeKnown(ctx, r, rate, peek, res) {
-		return err
-	}
-	g := newGateTake(peek)
-	defer g.release()
-	g.add(ctx, r, res, rate, 0)
-	results := [1]Result{*res} // not res itself, which would escape
-	_, err = g.ask(ctx, results[:], 0, 1)
+	var results [1]Result
+	err = takeAll(ctx, before, s.request, s.id, []*Throttle{s.throttle}, units, peek, results[:])
 	*res = results[0]
 	return err
 }
@@ -195,10 +188,7 @@ func (s *settings) takeKnown(ctx context.Context, r *Request, rate Rate, peek bo
 		return true
 	}
 	op := res.op(rate)
-	longest := anyDelay
-	if r != nil && r.Holder != nil {
-		longest = r.boundDelay(ctx, &op)
-	}
+	longest := op.boundDelay(ctx, r)
 	if !s.memory.takeKnown(op.Key, op.Strategy, op.counting, &op.Draw, &res.Decision, !peek) {
 		return false
 	}
@@ -212,50 +202,56 @@ func (s *settings) takeKnown(ctx context.Context, r *Request, rate Rate, peek bo
 	return true
 }
 
-// prepare reads what the draw needs into res, returns the rate, and reports true if the
-// store has to be asked. Otherwise res is complete: exempt, unlimited, or decided by the
+// prepare reads what the draw needs into res and returns the rate. The zero Rate means that
+// no store has to be asked, and that res is complete: exempt, unlimited, or decided by the
 // error policy. Propagate's error is returned, as is the cause of an end of ctx.
-func (s *settings) prepare(ctx context.Context, before error, r *Request, id string, units int64, peek bool, res *Result) (rate Rate, ask bool, err error) {
+func (s *settings) prepare(ctx context.Context, before error, r *Request, id string, units int64, peek bool, res *Result) (rate Rate, err error) {
 	res.settings = s
 	free := units == 0 || units == defaultCost && s.costOf == nil && s.cost == 0
 	if unlimited := s.rateOf == nil && s.rate.IsUnlimited(); unlimited || free && !peek {
 		res.limit, res.period = s.rate.limit, s.rate.period
 		res.pass(unlimited)
-		return rate, false, nil
+		return Rate{}, nil
 	}
 	if before != nil || errors.Is(ctx.Err(), context.Canceled) {
-		return rate, false, context.Cause(ctx)
+		return Rate{}, context.Cause(ctx)
 	}
-	if res.id, err = s.identity(r, id); err != nil {
-		if errors.Is(err, Exempted) {
-			res.pass(false)
-			return rate, false, nil
-		}
-		return rate, false, s.requestFailed(ctx, r, readingIdentity, err, res)
+	if res.id = id; r != nil {
+		res.id, err = s.identity(r)
+	}
+	if errors.Is(err, Exempted) {
+		res.pass(false)
+		return Rate{}, nil
+	}
+	if err != nil {
+		return Rate{}, s.requestFailed(ctx, r, readingIdentity, err, res)
 	}
 	if rate = s.rate; s.rateOf != nil {
 		if rate, err = s.rateFor(r); err != nil {
-			return rate, false, s.requestFailed(ctx, r, readingRate, err, res)
+			return Rate{}, s.requestFailed(ctx, r, readingRate, err, res)
 		}
 	}
 	res.limit, res.period = rate.limit, rate.period
 	if rate.IsUnlimited() {
 		res.pass(true)
-		return rate, false, nil
+		return Rate{}, nil
 	}
-	if res.cost = s.costOr(units); units == defaultCost && s.costOf != nil {
-		if res.cost, err = s.costFor(r); err != nil {
-			return rate, false, s.requestFailed(ctx, r, readingCost, err, res)
+	if res.cost = units; units == defaultCost {
+		res.cost = s.cost
+		if s.costOf != nil {
+			if res.cost, err = s.costFor(r); err != nil {
+				return Rate{}, s.requestFailed(ctx, r, readingCost, err, res)
+			}
 		}
 	}
 	if res.cost == 0 && !peek {
 		res.pass(false)
-		return rate, false, nil
+		return Rate{}, nil
 	}
 	if s.classOf != nil {
 		res.class = s.classFor(r)
 	}
-	return rate, true, nil
+	return rate, nil
 }
 
 // pass makes r a result that needs no store: unlimited, or else exempt.
@@ -266,20 +262,10 @@ func (r *Result) pass(unlimited bool) {
 	}
 }
 
-// costOr is units, or the throttle's fixed cost if they are the default.
-func (s *settings) costOr(units int64) int64 {
-	if units == defaultCost {
-		return s.cost
-	}
-	return count.ClampCost(units)
-}
-
-// identity returns the identity that r counts for, or the plain key id if r is nil.
-func (s *settings) identity(r *Request, id string) (string, error) {
-	if r == nil {
-		return id, nil
-	}
-	before := r.memo().ignored
+// identity returns the identity that r counts for.
+func (s *settings) identity(r *Request) (string, error) {
+	memo := r.memo()
+	before := memo.ignored
 	name, err := s.identifier.answer(r)
 	if err != nil {
 		var anonymous bool
@@ -287,7 +273,7 @@ func (s *settings) identity(r *Request, id string) (string, error) {
 			s.warnOfAnonymous(r)
 		}
 	}
-	if header := r.memo().ignored; header != 0 && (before == 0 || s.identifier.trusts != "") {
+	if header := memo.ignored; header != 0 && (before == 0 || s.identifier.trusts != "") {
 		s.warnOfProxy(r, header)
 	}
 	return name, err

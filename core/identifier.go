@@ -145,7 +145,7 @@ func (id *Identifier) answer(r *Request) (name string, err error) {
 		return id.compose(r)
 	}
 	known := r.memo()
-	if memo, ok := known.recall(id, r); ok {
+	if memo := known.identity(id); memo.by == id && (memo.in == nil || memo.in == r) {
 		r.perUse = r.perUse || memo.in != nil
 		return memo.id, memo.err
 	}
@@ -172,7 +172,7 @@ func (id *Identifier) answer(r *Request) (name string, err error) {
 		memo.in = r
 	}
 	r.perUse = outer || memo.in != nil
-	known.remember(memo)
+	*known.identity(id) = memo
 	return name, err
 }
 

@@ -21,15 +21,15 @@ import (
 // It wraps [ErrBackend] if the store failed or was too slow; the store may then have made
 // the refund or not.
 func (t *Throttle) Refund(ctx context.Context, res Result, n int64) error {
-	if err := t.loaded().misused(ctx); err != nil {
+	if _, err := t.use(ctx); err != nil {
 		return err
 	}
 	switch {
-	case n < 0 || n > res.cost && res.charged():
+	case n < 0 || n > res.cost && res.fate() == fateTaken:
 		return fmt.Errorf("%w: Refund of %d units; accepted is 0 to the %d that were taken", ErrUsage, n, res.cost)
 	case res.settings == nil || res.settings.owner != t:
 		return fmt.Errorf("%w: Refund on throttle %q of a result of %q; give one of its own", ErrUsage, t.UID(), res.UID())
-	case n == 0 || !res.charged() || res.refundKnown(n):
+	case n == 0 || res.fate() != fateTaken || res.refundKnown(n):
 		return nil
 	}
 	ctx, cancel := afterwards(ctx, res.settings.memory != nil)
@@ -139,7 +139,7 @@ func (all *refunds) empty() bool { return len(all.near)+len(all.far) == 0 }
 // refunds returns what refunds the charges of v, in the order of charging. Nobody else
 // refunds them from now on. What stores in process count in integers is refunded at once.
 func (v Verdict) refunds() (all refunds) {
-	for i := range v.len() {
+	for i := range v.n {
 		r := v.result(i)
 		if !r.claim() || r.settings.counting != nil && r.refundKnown(r.cost) {
 			continue

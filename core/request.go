@@ -122,10 +122,15 @@ func (r *Request) Continue(outer *Request) {
 // [Detacher]. Its Context has the values of r's Context and does not end with it. Call
 // Detach while the request is served.
 func (r *Request) Detach() *Request {
-	r = orEmpty(r)
+	if r == nil {
+		r = new(Request)
+	}
 	d := &Request{
-		Context: endless(r.Context), Method: r.Method, Path: r.Path, RawQuery: r.RawQuery, HasBody: r.HasBody, Host: r.Host,
+		Context: r.Context, Method: r.Method, Path: r.Path, RawQuery: r.RawQuery, HasBody: r.HasBody, Host: r.Host,
 		Route: r.Route, RemoteAddr: r.RemoteAddr, Header: r.Header, Source: r.Source,
+	}
+	if ctx := r.Context; ctx != nil && ctx.Done() != nil {
+		d.Context = context.WithoutCancel(ctx)
 	}
 	if source, ok := r.Source.(Detacher); ok {
 		d.Source = source.Detach()
@@ -134,18 +139,10 @@ func (r *Request) Detach() *Request {
 	d.shared = &d.own
 	for _, memo := range append(known.identities[:], known.more...) {
 		if memo.by != nil && memo.in == nil {
-			d.own.remember(memo)
+			*d.own.identity(memo.by) = memo
 		}
 	}
 	return d
-}
-
-// endless returns ctx without its end, or ctx itself if it has no end.
-func endless(ctx context.Context) context.Context {
-	if ctx == nil || ctx.Done() == nil {
-		return ctx
-	}
-	return context.WithoutCancel(ctx)
 }
 
 // PerUse makes the answer of an [Identifier] hold for this use of r alone: nested uses and
@@ -159,7 +156,12 @@ func (r *Request) PerUse() {
 }
 
 // Verdict returns the decision on r so far, by all throttles that it has passed.
-func (r *Request) Verdict() Verdict { return orEmpty(r).memo().verdict }
+func (r *Request) Verdict() Verdict {
+	if r == nil {
+		return Verdict{}
+	}
+	return r.memo().verdict
+}
 
 func (r *Request) context() context.Context {
 	if r.Context == nil {

@@ -62,49 +62,32 @@ func (m *requestMemo) add(v Verdict) {
 			_, decided := v.of(res.settings.owner)
 			return decided
 		}
-		for i := range outer.len() {
+		for i := range outer.n {
 			if _, decided := v.of(outer.settings(i).owner); decided {
 				all := outer.all()
 				outer = verdictOf(slices.DeleteFunc(all, again)...)
 				break
 			}
 		}
-		v.rec.outer, v.rec.earlier, v.rec.stopped = outer.rec, int32(outer.len()), !outer.Allowed() //nolint:gosec // few
+		v.rec.outer, v.rec.stopped = outer.rec, !outer.Allowed()
+		v.n += outer.n
 	}
-	v.uses = true
 	m.verdict = v
 }
 
-// recall returns the answer of by, if it holds for the use in.
-func (m *requestMemo) recall(by *Identifier, in *Request) (memo identityMemo, ok bool) {
-	known := m.slot(by)
-	if known == nil || known.by != by || known.in != nil && known.in != in {
-		return identityMemo{}, false
-	}
-	return *known, true
-}
-
-// remember keeps an answer. It replaces that of an outer use, which no longer holds: there
-// is one memo for each identifier, however many uses a connection has.
-func (m *requestMemo) remember(memo identityMemo) {
-	if known := m.slot(memo.by); known != nil {
-		*known = memo
-		return
-	}
-	m.more = append(m.more, memo)
-}
-
-// slot returns the memo of by, else a free one, else nil.
-func (m *requestMemo) slot(by *Identifier) *identityMemo {
+// identity returns the memo of by, or a free one, whose by is nil. There is one for each
+// identifier, however many uses a connection has. It is valid until the next call.
+func (m *requestMemo) identity(by *Identifier) *identityMemo {
 	for i := range m.identities {
 		if known := &m.identities[i]; known.by == by || known.by == nil {
 			return known
 		}
 	}
 	for i := range m.more {
-		if known := &m.more[i]; known.by == by {
+		if known := &m.more[i]; known.by == by || known.by == nil {
 			return known
 		}
 	}
-	return nil
+	m.more = append(m.more, identityMemo{})
+	return &m.more[len(m.more)-1]
 }

@@ -115,26 +115,25 @@ const (
 	fateTaken int32 = iota
 	fateRefunded
 	fateLost
+	fateNone // nothing was charged
 )
 
 func (c *charge) set(fate int32) { atomic.StoreInt32(&c.fate, fate) }
 
+// fate returns what became of the units that r took, fateNone if it took none.
 func (r *Result) fate() int32 {
-	if r.charge == nil {
+	switch {
+	case r.Outcome != Admitted || r.cost <= 0:
+		return fateNone
+	case r.charge == nil:
 		return fateTaken
 	}
 	return atomic.LoadInt32(&r.charge.fate)
 }
 
-// took reports whether units were taken, refunded or not.
-func (r *Result) took() bool { return r.Outcome == Admitted && r.cost > 0 }
-
-// charged reports whether there are units to refund.
-func (r *Result) charged() bool { return r.took() && r.fate() == fateTaken }
-
 // claim reports whether the caller is the one to refund the charge of r.
 func (r *Result) claim() bool {
-	if !r.took() {
+	if r.fate() != fateTaken {
 		return false
 	}
 	if r.charge == nil {
@@ -145,7 +144,7 @@ func (r *Result) claim() bool {
 
 // current returns r as of now: Uncharged if its units were refunded.
 func (r Result) current() Result {
-	if r.took() && r.fate() == fateRefunded {
+	if r.fate() == fateRefunded {
 		r.Outcome, r.cost = Uncharged, 0
 	}
 	return r
@@ -158,7 +157,8 @@ func (r *Result) stands() bool {
 	case Undecided, Uncharged:
 		return false
 	case Admitted:
-		return r.cost > 0 && r.fate() != fateRefunded
+		fate := r.fate()
+		return fate == fateTaken || fate == fateLost
 	}
 	return true
 }
@@ -167,8 +167,6 @@ func (r *Result) stands() bool {
 func (r *Result) denies() bool {
 	return !r.Allowed && (r.Outcome == Denied || r.Outcome == FailedClosed)
 }
-
-func (r *Result) reportsOnly() bool { return r.settings != nil && r.settings.reportOnly }
 
 // fail makes r the result of an error under policy.
 func (r *Result) fail(policy ErrorPolicy, err error) {

@@ -1,6 +1,7 @@
 package traffik
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 )
@@ -106,19 +107,25 @@ func (s *settings) setRate(rate any) {
 	}
 }
 
-// loaded returns the settings of t, nil if t is nil or zero.
-func (t *Throttle) loaded() *settings {
-	if t == nil {
-		return nil
+// use returns the settings for a use with ctx, or an error that says what is wrong with it.
+func (t *Throttle) use(ctx context.Context) (set *settings, err error) {
+	if t != nil {
+		set = t.settings.Load()
 	}
-	return t.settings.Load()
+	switch {
+	case set == nil:
+		return nil, errNoThrottle
+	case ctx == nil:
+		return nil, errNoContext
+	}
+	return set, nil
 }
 
 // UID returns the name given to [New].
 func (t *Throttle) UID() string {
-	set := t.loaded()
-	if set == nil {
-		panic(errNoThrottle.Error())
+	set, err := t.use(context.Background())
+	if err != nil {
+		panic(err.Error())
 	}
 	return set.uid
 }

@@ -9,8 +9,8 @@ import (
 // a small value: copies share what was refunded. All methods are safe for concurrent use.
 // The zero Verdict has no results and allows.
 type Verdict struct {
-	rec  *record // nil means no results
-	uses bool    // those of rec.outer belong to it, too
+	rec *record // nil means no results
+	n   int     // the number of results: those of rec and, if more, of rec.outer
 }
 
 // record is the outcome of one use, shared by all copies of its verdict. Hits in process
@@ -18,8 +18,7 @@ type Verdict struct {
 // Every other use writes results.
 type record struct {
 	outer   *record  // of the use before on the same request, nil if there was none
-	earlier int32    // the number of results of the uses before
-	n       int32    // the number of its own results
+	n       int      // the number of its own results
 	denied  bool     // one of its own results stops the request
 	stopped bool     // one of the uses before stops the request
 	results []Result // nil if limits hold the outcome
@@ -44,12 +43,12 @@ type limit struct {
 func verdictOf(results ...Result) Verdict {
 	rec := new(record)
 	rec.keep(results)
-	return Verdict{rec: rec}
+	return Verdict{rec: rec, n: rec.n}
 }
 
 // keep makes results those of rec.
 func (rec *record) keep(results []Result) {
-	rec.results, rec.n, rec.denied = results, int32(len(results)), false //nolint:gosec // as many as there are throttles
+	rec.results, rec.n, rec.denied = results, len(results), false
 	for i := range results {
 		rec.denied = rec.denied || results[i].denies()
 	}
@@ -78,27 +77,14 @@ func (l *limit) decision(at Instant) Decision {
 	}
 }
 
-// len is the number of results.
-func (v Verdict) len() int {
-	switch {
-	case v.rec == nil:
-		return 0
-	case v.uses:
-		return int(v.rec.earlier + v.rec.n)
-	}
-	return int(v.rec.n)
-}
-
 // at finds result i. Results of the earliest use come first.
 func (v Verdict) at(i int) (rec *record, in int) {
-	rec, first := v.rec, 0
-	for v.uses {
-		if first = int(rec.earlier); i >= first {
-			break
-		}
+	rec, in = v.rec, i-v.n+v.rec.n
+	for in < 0 {
 		rec = rec.outer
+		in += rec.n
 	}
-	return rec, i - first
+	return rec, in
 }
 
 // settings returns the settings of result i.
@@ -132,10 +118,10 @@ func (l *limit) result(rec *record) (res Result) {
 
 // all returns all results as decided, whatever was refunded since.
 func (v Verdict) all() []Result {
-	if v.len() == 0 {
+	if v.n == 0 {
 		return nil
 	}
-	results := make([]Result, v.len())
+	results := make([]Result, v.n)
 	for i := range results {
 		results[i] = v.result(i)
 	}
@@ -144,7 +130,7 @@ func (v Verdict) all() []Result {
 
 // of returns the result of t.
 func (v Verdict) of(t *Throttle) (res Result, decided bool) {
-	for i := range v.len() {
+	for i := range v.n {
 		if set := v.settings(i); set != nil && set.owner == t {
 			return v.result(i), true
 		}
@@ -154,7 +140,7 @@ func (v Verdict) of(t *Throttle) (res Result, decided bool) {
 
 // Allowed reports whether no throttle stops the request.
 func (v Verdict) Allowed() bool {
-	return v.rec == nil || !v.rec.denied && (!v.uses || !v.rec.stopped)
+	return v.rec == nil || !v.rec.denied && (v.n == v.rec.n || !v.rec.stopped)
 }
 
 // Results returns the result of each throttle in the order of use. A result whose charge
@@ -171,7 +157,7 @@ func (v Verdict) Results() []Result {
 // answers 503 then, and 429 if a limit is reached.
 func (v Verdict) Failed() bool {
 	failed := false
-	for i := range v.len() {
+	for i := range v.n {
 		r := v.result(i)
 		if r.denies() && r.Outcome == Denied {
 			return false
@@ -185,7 +171,7 @@ func (v Verdict) Failed() bool {
 // the longest wait; else the one with the least remaining, with report-only throttles
 // last. It is the zero Result if no backend was asked.
 func (v Verdict) Tightest() (tightest Result) {
-	for i := range v.len() {
+	for i := range v.n {
 		if r := v.result(i); r.Counted() && (!tightest.Counted() || r.tighterThan(&tightest)) {
 			tightest = r
 		}
@@ -206,11 +192,13 @@ func (r *Result) tighterThan(other *Result) bool {
 	return r.Remaining < other.Remaining
 }
 
+func (r *Result) reportsOnly() bool { return r.settings != nil && r.settings.reportOnly }
+
 // RetryAfter returns the longest wait of the limits that deny, [Never] included. It is 0 if
 // the request is allowed or stopped by an error.
 func (v Verdict) RetryAfter() time.Duration {
 	var longest time.Duration
-	for i := range v.len() {
+	for i := range v.n {
 		if r := v.result(i); r.denies() {
 			longest = max(longest, r.RetryAfter)
 		}
@@ -222,13 +210,13 @@ func (v Verdict) RetryAfter() time.Duration {
 // its queueing strategies, without report-only throttles.
 func (v Verdict) Delay() time.Duration {
 	var longest time.Duration
-	for i := range v.len() {
+	for i := range v.n {
 		rec, i := v.at(i)
 		if rec.results == nil {
 			continue // limits have no delay
 		}
-		if r := &rec.results[i]; !r.reportsOnly() {
-			longest = max(longest, r.Delay)
+		if r := &rec.results[i]; r.Delay > longest && !r.settings.reportOnly {
+			longest = r.Delay
 		}
 	}
 	return longest
@@ -237,7 +225,7 @@ func (v Verdict) Delay() time.Duration {
 // Err returns the joined errors that error policies decided, nil if there were none.
 func (v Verdict) Err() error {
 	var errs []error
-	for i := range v.len() {
+	for i := range v.n {
 		if err := v.result(i).Err; err != nil {
 			errs = append(errs, err)
 		}
