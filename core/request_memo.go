@@ -64,8 +64,7 @@ func (m *requestMemo) add(v Verdict) {
 		}
 		for i := range outer.n {
 			if _, decided := v.of(outer.settings(i).owner); decided {
-				all := outer.all()
-				outer = verdictOf(slices.DeleteFunc(all, again)...)
+				outer = verdictOf(slices.DeleteFunc(outer.all(), again)...)
 				break
 			}
 		}
