@@ -19,8 +19,8 @@ func wallNanos() int64 { return time.Now().UnixNano() }
 const anchorMicros = 1_000_000
 
 // driftMicros is how far the clock may run ahead of wall time without stepping back.
-// Slewing and rounding cause less each second, and a step back, though harmless, makes
-// every stored state be rewritten.
+// Slewing and rounding cause less each second. A step back is harmless, but makes the store
+// rewrite every state.
 const driftMicros = 1_000
 
 // systemClock is wall time told by the monotonic clock, which costs half of time.Now, and
@@ -31,8 +31,8 @@ type systemClock struct {
 	// both returns wall time, in microseconds since 1970, and the reading at that moment.
 	both func() (wall, reading int64)
 	// offset is added to a reading, and anchored is the reading at which it was last
-	// measured. They are written one after the other; a goroutine that sees one new and
-	// one old is off by the correction of that anchoring.
+	// measured. They are written one after the other. A goroutine that sees one new and one
+	// old is off by the correction of that anchoring.
 	offset, anchored atomic.Int64
 }
 
@@ -49,13 +49,13 @@ func newSystemClock() *systemClock {
 // Now implements [Clock].
 func (c *systemClock) Now() Instant { return c.at(c.reading()) }
 
-// reading returns that of the monotonic clock.
+// reading returns the reading of the monotonic clock.
 func (c *systemClock) reading() int64 { return int64(time.Since(c.base) / time.Microsecond) }
 
-// at turns a reading of the monotonic clock into an instant. It asks for wall time when
-// the last anchor is a second old or lies a second in the future, as it does after
-// entering a testing/synctest bubble. A reading that is a little older than the anchor is
-// that of a goroutine that had to wait meanwhile.
+// at turns a reading of the monotonic clock into an instant. It asks for wall time when the
+// last anchor is a second old or lies a second in the future, as it does after entering a
+// testing/synctest bubble. A reading that is a little older than the anchor comes from a
+// goroutine that had to wait meanwhile.
 func (c *systemClock) at(reading int64) Instant {
 	if uint64(reading-c.anchored.Load()+anchorMicros) >= 2*anchorMicros {
 		c.anchor()

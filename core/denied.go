@@ -56,7 +56,7 @@ func (r *Request) WriteUnavailable() {
 	}
 }
 
-// unavailable names no cause, which is for operators and not for clients.
+// unavailable names no cause: causes are for operators, not for clients.
 var unavailable = problem{
 	Type:   "about:blank",
 	Title:  "Service Unavailable",

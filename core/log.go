@@ -135,8 +135,8 @@ func (s *settings) warnOfContention(ctx context.Context, err error) {
 }
 
 // warnedOf holds the sets of trusted proxies whose throttles have logged one to
-// slog.Default: the cure is the same for all that trust the same. It grows with what an
-// application configures, not with what clients send.
+// slog.Default: the cure is the same for all throttles that trust the same proxies. It
+// grows with what an application configures, not with what clients send.
 var warnedOf sync.Map
 
 // warnOfProxy logs that a forwarding header is not believed; header is its number as

@@ -59,8 +59,8 @@ func (s *settings) checkStateSize() {
 }
 
 // checkCost refuses a fixed cost that is never admitted at a fixed rate. It asks the
-// strategy on an untouched state, so that no second form of its capacity exists. A strategy
-// that admits no cost at all is meant so.
+// strategy on an untouched state, so that no second form of its capacity exists. If a
+// strategy admits no cost at all, that is its purpose.
 func (s *settings) checkCost() {
 	if s.rateOf != nil || s.rate.IsUnlimited() || s.costOf != nil || s.cost <= 1 || s.fits(s.cost) || !s.fits(1) {
 		return

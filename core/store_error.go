@@ -19,9 +19,9 @@ func (s *settings) bounded(ctx context.Context) (context.Context, context.Cancel
 	return context.WithTimeout(ctx, storeTimeout)
 }
 
-// afterwards returns the context of calls that finish a request's business when the request
-// may be gone: without the end of ctx, and bounded by storeTimeout unless all stores
-// concerned are in process.
+// afterwards returns a context for refunds and other calls that outlive a request. It
+// doesn't end with ctx, and is bounded by storeTimeout unless all stores concerned are in
+// process.
 func afterwards(ctx context.Context, inProcess bool) (context.Context, context.CancelFunc) {
 	ctx = context.WithoutCancel(ctx)
 	if inProcess {
@@ -30,11 +30,11 @@ func afterwards(ctx context.Context, inProcess bool) (context.Context, context.C
 	return context.WithTimeout(ctx, storeTimeout)
 }
 
-// storeError interprets err, with which a store answered a call that began before the end
-// of ctx. If the caller has cancelled ctx meanwhile, that is no failure: callersEnd is true,
-// and the error is the cause. A deadline that has passed is a failure, because the store
-// was too slow: the error wraps both ErrBackend and context.DeadlineExceeded. The error
-// policy decides what becomes of the request; see ErrorPolicy.
+// storeError interprets err, the error of a store call that began before the end of ctx. If
+// the caller has cancelled ctx meanwhile, that is no failure: callersEnd is true, and the
+// error is the cause. A deadline that has passed is a failure, because the store was too
+// slow: the error wraps both ErrBackend and context.DeadlineExceeded. The error policy then
+// decides about the request; see ErrorPolicy.
 func storeError(ctx context.Context, err error) (callersEnd bool, _ error) {
 	ended := ctx.Err()
 	late := errors.Is(ended, context.DeadlineExceeded)

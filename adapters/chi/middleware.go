@@ -67,7 +67,7 @@ func VerdictFrom(ctx context.Context) traffik.Verdict { return httptraffik.Verdi
 // [httptraffik.Deny].
 func Deny(w http.ResponseWriter, r *http.Request) bool { return httptraffik.Deny(w, r) }
 
-// convert gives core chi's routes and parameters, if r is inside of a chi router.
+// convert gives core chi's routes and parameters, if r is inside a chi router.
 func convert(req *traffik.Request, r *http.Request) {
 	if chi.RouteContext(r.Context()) != nil {
 		req.Route = "" // else the pattern so far, which chi notes in r

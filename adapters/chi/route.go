@@ -47,10 +47,10 @@ func (s source) Route() string {
 	return find(routing, method, path)
 }
 
-// path returns the path to look for at the root of the routing tree. Earlier middleware,
-// such as CleanPath, may have asked for another path than the URL's. Below a mount, chi keeps
-// only the rest of that. The patterns so far lead there, since a pattern is also a path that
-// matches it, unless it holds a regular expression.
+// path returns the path to look for at the root of the routing tree. Earlier middleware, such
+// as CleanPath, may have set a path that differs from the URL's. Below a mount, chi keeps
+// only the rest of that path. The patterns so far lead there: a pattern without a regular
+// expression is also a path that matches it.
 func (s source) path(routing *chi.Context) string {
 	sofar := strings.Join(routing.RoutePatterns, "")
 	switch {
@@ -66,8 +66,8 @@ func (s source) path(routing *chi.Context) string {
 	return strings.TrimSuffix(strings.ReplaceAll(sofar, "/*/", "/"), "*") + rest
 }
 
-// find returns the pattern of the route that serves path, "" if there is none below the
-// patterns so far.
+// find returns the pattern of the route that serves path, "" if no route below the patterns
+// so far does.
 func find(sofar *chi.Context, method, path string) string {
 	found, n := chi.NewRouteContext(), len(sofar.RoutePatterns)
 	if sofar.Routes.Find(found, method, path) == "" ||

@@ -27,7 +27,7 @@ func Detach(c echo.Context, keys ...string) *traffik.Request {
 	return req.Detach()
 }
 
-// detach keeps what c knows now, and the keys of it that are named.
+// detach keeps what c knows now, and the values of the named keys.
 func detach(c echo.Context, keys []string) *detached {
 	s := &detached{r: c.Request(), route: c.Path(), params: map[string]string{}, values: map[string]any{}}
 	for _, name := range c.ParamNames() {

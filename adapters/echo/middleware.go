@@ -150,8 +150,8 @@ func (m *middleware) answer(c echo.Context, req *traffik.Request) httptraffik.An
 	}
 }
 
-// answerError hands an error to the HTTPErrorHandler unless a response is out already,
-// because not every such handler looks.
+// answerError hands an error to the HTTPErrorHandler unless a response was sent already,
+// because not every such handler checks.
 func answerError(c echo.Context, err error) {
 	if err != nil && !c.Response().Committed {
 		c.Error(err)
@@ -218,7 +218,7 @@ func (e *DeniedError) Error() string {
 	return fmt.Sprintf("traffikecho: the request is over the limit %q", e.Verdict.Tightest().UID())
 }
 
-// Deny answers a request that [PassOn] passed on, as the middleware would have, [[OnDenied]
+// Deny answers a request that [PassOn] passed on, as the middleware would have, [OnDenied]
 // and [ByErrorHandler] included. An error of these goes to echo's HTTPErrorHandler. Deny
 // does nothing for a request within its limits, and reports whether it answered.
 func Deny(c echo.Context) bool {
@@ -241,8 +241,8 @@ func mustContext(c echo.Context) {
 }
 
 // exchange is one allocation for all that a request needs. It is also the source of path
-// parameters, of the keys set on the echo context, and else of the values of the request's
-// context.
+// parameters and of the keys set on the echo context, or else of the values of the
+// request's context.
 type exchange struct {
 	httptraffik.Exchange
 	recorder httptraffik.Recorder

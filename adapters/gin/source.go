@@ -7,8 +7,8 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// source reads path parameters, the keys set on the gin context, and else the values of the
-// request's context.
+// source reads path parameters and the keys set on the gin context, or else the values of
+// the request's context.
 type source struct{ c *gin.Context }
 
 // Param implements [traffik.Source].

@@ -10,9 +10,9 @@ import (
 	"github.com/traffik-go/traffik/core/httptraffik"
 )
 
-// writer is gin's writer, which keeps the status itself. Before the header is sent it leaves
-// one value of each header of the limits, and it notes responses that leave before the
-// handlers have returned.
+// writer wraps gin's writer, which keeps the status itself. Before the header is sent, it
+// leaves one value of each header of the limits. It also notes responses that are sent
+// before the handlers have returned.
 type writer struct {
 	gin.ResponseWriter
 	response httptraffik.Response
@@ -63,8 +63,8 @@ func (w *writer) Flush() {
 	w.response.Sent(w.final())
 }
 
-// final is the status that the client gets. Gin takes an informational one for the answer
-// (RFC 9110, section 15.2) and ignores those that follow, so that net/http sends 200.
+// final is the status that the client gets. Gin takes an informational status (RFC 9110,
+// section 15.2) for the answer and ignores those that follow, so net/http sends 200.
 func (w *writer) final() int {
 	if status := w.Status(); status >= http.StatusOK || status == http.StatusSwitchingProtocols {
 		return status
@@ -72,8 +72,8 @@ func (w *writer) final() int {
 	return http.StatusOK
 }
 
-// Hijack implements http.Hijacker. Gin calls the status of a connection 200 that is taken
-// over before a status was sent.
+// Hijack implements http.Hijacker. If no status was sent before, gin says 200 for a
+// connection that is taken over.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	status := http.StatusSwitchingProtocols
 	if w.Written() && w.Status() >= http.StatusOK {

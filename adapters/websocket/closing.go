@@ -35,8 +35,8 @@ var errOver = errors.New("traffikws: the connection is over")
 // errLeft is the error of held writes once the application has closed the connection.
 var errLeft = fmt.Errorf("traffikws: the application has closed the connection: %w", net.ErrClosed)
 
-// closeState is what both directions of a connection know about its end. Reads without Delay and
-// writes take the lock only once over is closed.
+// closeState holds what is known about the end of a connection, for both directions. Reads
+// without Delay and writes take the lock only once over is closed.
 type closeState struct {
 	closer func(code int, reason string) error // nil if there is no way to close
 	finish func()                              // closes after the peer's answer; nil if closer does
@@ -76,7 +76,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// note records a cause, wakes the waits that it ends and refunds what is lost by it.
+// note records a cause, wakes the calls that it ends and refunds the message that it loses.
 func (s *closeState) note(set func(c *causes)) {
 	s.mu.Lock()
 	set(&s.causes)
@@ -94,7 +94,7 @@ func (s *closeState) note(set func(c *causes)) {
 }
 
 // end closes the connection because of err, unless the wrapper has ended it before. With answered,
-// other calls learn of it only when a read has found the peer's answer and called tell.
+// other calls return only when a read has found the peer's answer and called tell.
 func (s *closeState) end(err error, code int, reason string, answered bool) {
 	first := false
 	s.note(func(c *causes) {
@@ -115,8 +115,8 @@ func (s *closeState) end(err error, code int, reason string, answered bool) {
 	}
 }
 
-// fail notes that a read failed. If the wrapper has ended the connection, that was the wait for
-// the peer's answer.
+// fail notes that a read failed. If the wrapper has ended the connection, the read was waiting
+// for the peer's answer.
 func (s *closeState) fail(err error) {
 	s.note(func(c *causes) {
 		if c.failed != nil {

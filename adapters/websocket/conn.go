@@ -28,7 +28,8 @@ type Conn[T ~int] struct {
 	limits *limits
 }
 
-// limits is what both wrappers are made of: the two directions of a connection and its end.
+// limits is the part that both wrappers share: the two directions of a connection and its
+// end.
 type limits struct {
 	closing *closeState
 	in      *inbound
@@ -74,8 +75,8 @@ func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, 
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")
 	}
 	c := newConfig(limit, func(ctx context.Context, notice []byte) error {
-		// Bounded, because a peer that reads nothing until we do would block us for ever; and not by
-		// the read's context, because a write whose context ends may break the connection.
+		// Bounded, because a peer that reads nothing until we do would block us for ever. The read's
+		// context can't be the bound, because a write whose context ends may break the connection.
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), noticePatience)
 		defer cancel()
 		err := conn.Write(bounded, textMessage, notice)

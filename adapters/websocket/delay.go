@@ -13,8 +13,8 @@ const (
 	// overtaken, so that many held messages don't hammer the store. The first wait is the
 	// announced one.
 	minRetry = 20 * time.Millisecond
-	// What is read ahead at most, so that a peer can't fill the memory; enough to see pings behind
-	// an ordinary burst.
+	// Bounds of what is read ahead, so that a peer can't fill the memory. They leave room to see
+	// pings behind an ordinary burst.
 	maxAheadMessages = 256
 	maxAheadBytes    = 64 << 10
 )
@@ -23,8 +23,7 @@ const (
 // continues in the application's next read, or by runtime.Goexit.
 var errNoReturn = errors.New("traffikws: the read of the connection did not return")
 
-// now is the time of the connection, by which timers and deadlines go. The clocks of backends may
-// differ.
+// now is the time of the connection, for timers and deadlines. The clocks of backends may differ.
 func now() time.Time { return time.Now() } //nolint:forbidigo // the one place that reads it
 
 // hold sets until when a message of Delay waits, and reports false if that is beyond its deadline:
@@ -68,10 +67,10 @@ func (d *direction) pause(ctx context.Context, t time.Time) error {
 }
 
 // readAhead reads a connection under Delay, in order, in a goroutine. The goroutine reads on while
-// a message is held, because libraries handle pings, pongs and closes only inside reads, and
-// after the end of an application's read, because libraries may end a connection with the context
-// of its read. It never waits for the application: it ends when nothing more fits, when nothing
-// more is wanted, or with the connection.
+// a message is held, because libraries handle pings, pongs and closes only inside reads, and after
+// the end of an application's read, because libraries may end a connection with the context of its
+// read. It never waits for the application: it ends when the queue is full, when no message is
+// held any more, or with the connection.
 type readAhead struct {
 	read    func(ctx context.Context) (Message, error)
 	closing *closeState
@@ -121,7 +120,7 @@ func (a *readAhead) run(ctx context.Context) {
 	returned = true
 }
 
-// push keeps what was read and reports whether to read on.
+// push keeps the message or error that was read, and reports whether to read on.
 func (a *readAhead) push(m Message, err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -140,7 +139,7 @@ func (a *readAhead) push(m Message, err error) bool {
 }
 
 // next returns a message that was read ahead, or else the next one. It reads in the caller's
-// goroutine if nothing can end ctx: that spares a change of goroutines.
+// goroutine if nothing can end ctx, which saves a switch of goroutines.
 func (a *readAhead) next(ctx context.Context) (Message, error) {
 	for {
 		a.mu.Lock()

@@ -9,8 +9,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// direction is one direction of a connection: what its messages are charged to, and what becomes
-// of those over the limit.
+// direction is one direction of a connection: it knows the limit of its messages and the mode
+// for those over the limit.
 type direction struct {
 	meter      *Meter
 	mode       Mode
@@ -76,8 +76,8 @@ func (d *direction) admit(ctx context.Context, p *pending) (bool, error) {
 // refundPatience is how long a call waits for a refund. A slower store finishes by itself.
 const refundPatience = 50 * time.Millisecond
 
-// refund refunds what was charged for a message that goes no further, whether or not ctx has
-// ended. The charge stays if the store fails; no caller could help that.
+// refund refunds the charge for a message that is not delivered, whether or not ctx has
+// ended. If the store fails, the charge stays, and no caller could change that.
 func (p *pending) refund(ctx context.Context) {
 	if p.charged {
 		p.charged = false
@@ -90,9 +90,9 @@ func (d *direction) ends(v traffik.Verdict) bool {
 	return d.mode.violations > 0 && !v.Failed() && d.violations.Add(1) >= int64(d.mode.violations)
 }
 
-// send reports whether m, which the application writes, is to be sent; else the error is the
-// application's. A message that would wait beyond the end of ctx or a deadline that is not zero is
-// denied at once.
+// send reports whether to send m, which the application writes. If not, the application gets the
+// error. A message that would wait beyond the end of ctx or a deadline that is not zero is denied
+// at once.
 func (d *direction) send(ctx context.Context, m Message, deadline time.Time) (bool, error) {
 	end, _ := ctx.Deadline()
 	p := d.enter(m, end, deadline)
@@ -174,9 +174,9 @@ func (in *inbound) next(ctx context.Context) (Message, error) {
 	}
 }
 
-// ended returns why nothing more is delivered, or not with ctx. Pending messages are lost with the
-// connection or when the application closes it. What came before a close of the peer is delivered
-// until the last call.
+// ended returns why nothing more is delivered, or nothing under ctx. Pending messages are lost
+// with the connection or when the application closes it. Messages that came before a close of the
+// peer are delivered until the last call.
 func (in *inbound) ended(ctx context.Context) error {
 	if isClosed(in.closing.over) {
 		if v := in.closing.panicked.Swap(nil); v != nil {
@@ -184,9 +184,9 @@ func (in *inbound) ended(ctx context.Context) error {
 		}
 		c := in.closing.known()
 		if c.ended != nil {
-			// Where the library leaves it to its user to wait for the peer's answer, read up to it: the
-			// system resets a connection that is closed with messages unread, and the peer might never
-			// see the close frame.
+			// If the library doesn't wait for the peer's answer itself, read up to it: the system
+			// resets a connection that is closed with messages unread, and the peer might never see the
+			// close frame.
 			for in.closing.finish != nil && in.closing.known().failed == nil {
 				_, _ = in.read(context.WithoutCancel(ctx))
 			}

@@ -37,7 +37,7 @@ type MessageConn struct {
 }
 
 // noticePatience bounds the wait of a notice for the write lock, and the write itself where the
-// connection has deadlines. The application's deadline may be long over.
+// connection has deadlines. The application's deadline may have passed long ago.
 const noticePatience = 5 * time.Second
 
 var errNotWritten = fmt.Errorf("traffikws: a notice was not written, because another write took more than %v: %w", noticePatience, os.ErrDeadlineExceeded)

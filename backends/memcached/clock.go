@@ -16,8 +16,8 @@ type wallClock struct{}
 // Now implements [traffik.Clock].
 func (wallClock) Now() traffik.Instant { return traffik.InstantOf(time.Now()) }
 
-// wallSeconds is the clock by which Memcached reads dates: not the one that a test may
-// have set.
+// wallSeconds is the time by which Memcached reads dates, even if a test has set another
+// clock.
 func wallSeconds() int64 { return time.Now().Unix() }
 
 // wallNow is the time by which generations are numbered.

@@ -15,9 +15,9 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// generation is what this process knows of the namespace's generation number. The number
-// is in one item, which every fetch reads. It only grows. 0 means that there is no item,
-// because nobody has reset the namespace.
+// generation holds what this process knows about the namespace's generation number. The
+// number is in one item, which every fetch reads. It only grows. 0 means that there is no
+// item, because nobody has reset the namespace.
 type generation struct {
 	key string
 	// seen is the largest number read so far. It is used while the number's server is down,
@@ -131,7 +131,7 @@ func (g *generation) learn(number uint64) uint64 {
 
 // nextGeneration writes a number that is larger than every earlier one, including those of
 // resets at the same time. If the last number was lost and no process remembers it, the
-// time in microseconds is still larger, unless the clock was set back.
+// time in microseconds is still larger than that number, unless the clock was set back.
 func (s *items) nextGeneration(ctx context.Context) error {
 	return store.Retry(ctx, func() error {
 		found, err := s.getMulti([]string{s.generation.key})

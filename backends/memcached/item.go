@@ -40,8 +40,8 @@ func entryOf(item *memcache.Item, generation uint64) entry {
 	}
 	written, stamp := binary.LittleEndian.Uint64(item.Value[1:]), binary.LittleEndian.Uint64(item.Value[9:])
 	// A reset of the namespace forgets the stamp with the state. An item of a later
-	// generation means that the number was lost with its server. What was reset before may
-	// then count again, but nobody gets a fresh quota.
+	// generation means that the number was lost with its server. Counts that were reset
+	// before may then count again, but nobody gets a fresh quota.
 	if written < generation || stamp > traffik.MaxUnits {
 		return e
 	}
@@ -70,8 +70,8 @@ const (
 	// spare is added to each time to live, in seconds. Memcached's clock ticks in seconds, so
 	// an item may expire up to a second early.
 	spare = 2
-	// goneAfter is when an item is gone at the latest, after the time for which it was to be
-	// kept: the spare seconds, and one for rounding up.
+	// goneAfter is the longest time for which an item outlives the time that it was stored
+	// for: the spare seconds, and one for rounding up.
 	goneAfter = (spare + 1) * time.Second
 )
 

@@ -15,8 +15,8 @@ import (
 // items is the [store.Store] of a Backend, with one item for each key.
 //
 // A key is decided at the clock's time or at its item's stamp, whichever is later. So the
-// time of a key never goes back, and a difference between two clocks never counts as time
-// that passed. No state lies ahead of its stamp, so none needs a repair.
+// time of a key never goes back, and a difference between two clocks never counts as
+// elapsed time. No state lies ahead of its stamp, so none needs a repair.
 type items struct {
 	client     *memcache.Client
 	clock      traffik.Clock
@@ -55,8 +55,8 @@ func (s *items) Write(_ context.Context, e *store.Entry) error {
 	}
 	read, _ := e.Data.(*entry) // as Read has set it
 	// An untouched key keeps its stamp until all clocks have passed it. Without the stamp, a
-	// server whose clock is behind would start again at its own time, then one whose clock
-	// is ahead, and so on.
+	// server whose clock is behind would start afresh at its time, then one whose clock is
+	// ahead, and so on.
 	item := &memcache.Item{
 		Key: read.name, Value: read.value(e.At, e.Next),
 		Expiration: expiration(min(e.For, traffik.Never-s.maxSkew)+s.maxSkew, wallSeconds()),

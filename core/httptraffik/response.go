@@ -66,7 +66,7 @@ func (r *Response) End(e Ending) {
 	}
 	r.done = true
 	if !r.guard.CountOnly(e.status(r.ctx)) {
-		_ = r.verdict.RefundWithin(r.ctx, RefundPatience) // the response is made: nobody is left to see an error
+		_ = r.verdict.RefundWithin(r.ctx, RefundPatience) // the response is complete: nobody is left to see an error
 	}
 }
 
@@ -80,7 +80,7 @@ type Ending struct {
 	Returned bool
 }
 
-// status is the status that the response counts as.
+// status returns the status to decide by.
 func (e Ending) status(ctx context.Context) int {
 	silent := e.Status == 0 || e.Status == http.StatusOK
 	switch {
@@ -89,8 +89,8 @@ func (e Ending) status(ctx context.Context) int {
 	case silent && ClientGone(ctx):
 		return StatusClientGone
 	case silent && ctx.Err() != nil:
-		// The owner of the deadline answers. net/http's TimeoutHandler and echo's
-		// ContextTimeout say 503; chi's Timeout says 504.
+		// The middleware that set the deadline answers. net/http's TimeoutHandler and
+		// echo's ContextTimeout say 503; chi's Timeout says 504.
 		return http.StatusServiceUnavailable
 	case e.Returned && silent:
 		return http.StatusOK
