@@ -93,13 +93,15 @@ func (op *Op) Normalize() error {
 	switch {
 	case op.Strategy == nil:
 		return fmt.Errorf("%w: the op on %q has no strategy", ErrUsage, op.Key.ID)
-	case d.Rate.IsUnlimited():
+	case d.Rate == Unlimited:
 		return fmt.Errorf("%w: the op on %q is unlimited; such a throttle needs no backend", ErrUsage, op.Key.ID)
 	case d.Rate.micros == 0:
 		return d.Rate.Validate()
 	}
-	d.Cost = count.ClampCost(d.Cost)
-	if d.Cost < 0 {
+	if d.Cost >= 0 && d.Cost <= MaxUnits {
+		return nil // as nearly always
+	}
+	if d.Cost = count.ClampCost(d.Cost); d.Cost < 0 {
 		d.TakenAt, d.FreeAt, d.Delay = clampInstant(d.TakenAt), clampInstant(d.FreeAt), max(0, d.Delay)
 	}
 	return nil

@@ -108,11 +108,3 @@ func (v Verdict) problem() problem {
 	}
 	return p
 }
-
-// IsPreflight reports whether r is a CORS preflight, which a browser sends by itself before
-// the request of a script (WHATWG Fetch, section "CORS-preflight request"). A preflight has
-// no body, so a request with one is meant for a handler that takes any method.
-func (r *Request) IsPreflight() bool {
-	return r != nil && r.Method == http.MethodOptions && !r.HasBody && r.Header.Get("Origin") != "" &&
-		r.Header.Get("Access-Control-Request-Method") != ""
-}

@@ -29,7 +29,8 @@ func (FixedWindow) MaxStateBytes(Rate) int { return 1 + 2*8 }
 
 // Decide implements [Strategy].
 func (FixedWindow) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
-	c := readFixed(state)
+	var c fixedCount
+	count.ReadState(state, fixedTag, &c.t, &c.n) // n stays 0 if there is no count
 	if c.draw(d, &dec) {
 		dst = count.AppendState(dst, fixedTag, c.t, c.n)
 	}
@@ -38,21 +39,17 @@ func (FixedWindow) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision
 
 // Describe implements [Describer] with a [WindowInfo].
 func (FixedWindow) Describe(state []byte, d *Draw) any {
-	c, dec := readFixed(state), Decision{}
+	var c fixedCount
+	var dec Decision
+	count.ReadState(state, fixedTag, &c.t, &c.n)
 	c.draw(&Draw{Rate: d.Rate, Now: d.Now}, &dec)
 	w := count.WindowAt(int64(dec.At), int64(d.Now), d.Rate.period.Microseconds())
 	return windowInfo(w, d.Rate.limit, c.n)
 }
 
-// fixedCount is the state of a FixedWindow: n units, the last of them written at t.
+// fixedCount is the state of a FixedWindow: n units, the last of them written at t. With 0
+// units it says nothing, whatever t is.
 type fixedCount struct{ t, n int64 }
-
-func readFixed(state []byte) (c fixedCount) {
-	if !count.ReadState(state, fixedTag, &c.t, &c.n) || c.n == 0 {
-		return fixedCount{}
-	}
-	return c
-}
 
 // draw decides on c, which becomes the next state, and reports whether that is to be
 // written.

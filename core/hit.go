@@ -108,7 +108,7 @@ func (s Subject) Describe(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rate.IsUnlimited() {
+	if rate == Unlimited {
 		return nil, fmt.Errorf("traffik: describing an unlimited rate: %w", errors.ErrUnsupported)
 	}
 	bounded, cancel := set.bounded(ctx)
@@ -208,7 +208,7 @@ func (s *settings) takeKnown(ctx context.Context, r *Request, rate Rate, peek bo
 func (s *settings) prepare(ctx context.Context, before error, r *Request, id string, units int64, peek bool, res *Result) (rate Rate, err error) {
 	res.settings = s
 	free := units == 0 || units == defaultCost && s.costOf == nil && s.cost == 0
-	if unlimited := s.rateOf == nil && s.rate.IsUnlimited(); unlimited || free && !peek {
+	if unlimited := s.rateOf == nil && s.rate == Unlimited; unlimited || free && !peek {
 		res.limit, res.period = s.rate.limit, s.rate.period
 		res.pass(unlimited)
 		return Rate{}, nil
@@ -232,7 +232,7 @@ func (s *settings) prepare(ctx context.Context, before error, r *Request, id str
 		}
 	}
 	res.limit, res.period = rate.limit, rate.period
-	if rate.IsUnlimited() {
+	if rate == Unlimited {
 		res.pass(true)
 		return Rate{}, nil
 	}

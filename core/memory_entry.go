@@ -170,9 +170,10 @@ func (e *entry) setState(state []byte) {
 }
 
 // fixed returns the state as a FixedWindow reads it.
-func (e *entry) fixed() fixedCount {
+func (e *entry) fixed() (c fixedCount) {
 	if e.by == nil || !e.by.isFixed() {
-		return readFixed(e.state(nil))
+		count.ReadState(e.state(nil), fixedTag, &c.t, &c.n)
+		return c
 	}
 	return fixedCount{t: e.numbers[0], n: e.numbers[1]}
 }

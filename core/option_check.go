@@ -35,7 +35,7 @@ func (s *settings) complete() error {
 	}
 	s.memory, _ = s.backend.(*Memory)
 	s.scope = escape.Scope(s.uid, s.strategy.ID())
-	if s.memory != nil && s.rateOf == nil && !s.rate.IsUnlimited() {
+	if s.memory != nil && s.rateOf == nil && s.rate != Unlimited {
 		s.counting = countingOf(s.scope, s.strategy, s.rate)
 	}
 	s.plain = s.counting != nil && s.costOf == nil && s.classOf == nil && s.cost > 0
@@ -46,7 +46,7 @@ func (s *settings) complete() error {
 func (s *settings) checkStateSize() {
 	sizer, sized := s.strategy.(StateSizer)
 	bounder, bounded := s.backend.(StateBounder)
-	if !sized || !bounded || s.rateOf == nil && s.rate.IsUnlimited() {
+	if !sized || !bounded || s.rateOf == nil && s.rate == Unlimited {
 		return
 	}
 	rate := s.rate.String()
@@ -62,7 +62,7 @@ func (s *settings) checkStateSize() {
 // strategy on an untouched state, so that no second form of its capacity exists. If a
 // strategy admits no cost at all, that is its purpose.
 func (s *settings) checkCost() {
-	if s.rateOf != nil || s.rate.IsUnlimited() || s.costOf != nil || s.cost <= 1 || s.fits(s.cost) || !s.fits(1) {
+	if s.rateOf != nil || s.rate == Unlimited || s.costOf != nil || s.cost <= 1 || s.fits(s.cost) || !s.fits(1) {
 		return
 	}
 	most, never := int64(1), s.cost

@@ -64,7 +64,7 @@ func (r Rate) IsZero() bool { return r == Rate{} }
 // Validate returns nil for a usable rate, Unlimited included, and otherwise an error
 // wrapping [ErrRate] that names what was given and what is accepted.
 func (r Rate) Validate() error {
-	if r.IsUnlimited() || r.micros > 0 {
+	if r == Unlimited || r.micros > 0 {
 		return nil
 	}
 	return r.check()

@@ -162,7 +162,7 @@ func rateError(text, format string, args ...any) error {
 // "unlimited" for Unlimited. [ParseRate] reads it back to the same rate. An invalid rate is
 // "invalid rate (…)", which ParseRate refuses.
 func (r Rate) String() string {
-	if r.IsUnlimited() {
+	if r == Unlimited {
 		return "unlimited"
 	}
 	if r.Validate() != nil {

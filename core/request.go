@@ -155,6 +155,14 @@ func (r *Request) PerUse() {
 	}
 }
 
+// IsPreflight reports whether r is a CORS preflight, which a browser sends by itself before
+// the request of a script (WHATWG Fetch, section "CORS-preflight request"). A preflight has
+// no body, so a request with one is meant for a handler that takes any method.
+func (r *Request) IsPreflight() bool {
+	return r != nil && r.Method == http.MethodOptions && !r.HasBody && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != ""
+}
+
 // Verdict returns the decision on r so far, by all throttles that it has passed.
 func (r *Request) Verdict() Verdict {
 	if r == nil {

@@ -8,6 +8,22 @@ import "math/bits"
 // MaxUnits is 2^53. Up to it every integer has a distinct float64.
 const MaxUnits = 1 << 53
 
+// overUnits stands for every cost above MaxUnits. It is the next even number:
+// 2^53+1 has no float64 and would read back as 2^53, which may fit a limit.
+const overUnits = MaxUnits + 2
+
+// ClampCost returns cost limited to [-2^53, 2^53+2]. Any result above 2^53
+// stands for "more than every limit".
+func ClampCost(cost int64) int64 {
+	switch {
+	case cost > MaxUnits:
+		return overUnits
+	case cost < -MaxUnits:
+		return -MaxUnits
+	}
+	return cost
+}
+
 // MulDivMod returns floor and remainder of (a*b+add)/m for non-negative a, b,
 // add and positive m, computed in 128 bits. A quotient above 2^53 becomes 2^53
 // with remainder 0.

@@ -9,22 +9,6 @@ import (
 // fields, little-endian, each a whole number from 0 to 2^53. They are floats because
 // Redis' Lua reads and writes those exactly with struct.pack("<d").
 
-// overUnits stands for every cost above MaxUnits. It is the next even number:
-// 2^53+1 has no float64 and would read back as 2^53, which may fit a limit.
-const overUnits = MaxUnits + 2
-
-// ClampCost returns cost limited to [-2^53, 2^53+2]. Any result above 2^53
-// stands for "more than every limit".
-func ClampCost(cost int64) int64 {
-	switch {
-	case cost > MaxUnits:
-		return overUnits
-	case cost < -MaxUnits:
-		return -MaxUnits
-	}
-	return cost
-}
-
 // AppendState appends a state. Each field lies in 0..2^53.
 func AppendState(dst []byte, tag byte, fields ...int64) []byte {
 	dst = append(dst, tag)
@@ -48,7 +32,7 @@ func PutField(b []byte, v int64) {
 
 // ReadState fills fields from a state that carries tag. It reports false for any other
 // tag or length and for a field that is no whole number in range: the key then reads as
-// untouched.
+// untouched. The last field is left alone in that case.
 func ReadState(state []byte, tag byte, fields ...*int64) bool {
 	if len(state) != 1+8*len(fields) || state[0] != tag {
 		return false
