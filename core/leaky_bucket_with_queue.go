@@ -32,10 +32,11 @@ func (LeakyBucketWithQueue) ID() string { return "leaky_bucket_with_queue.1" }
 func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
 	var s count.Linear
 	s.Read(state)
-	repaired := advanceLinear(&s, d)
-	capacity, ahead := orLimit(b.Capacity, d.Rate), s.ResetMicros(d.Rate.units)
+	now, l := int64(d.Now), d.Rate.units
+	repaired := s.Advance(now, l, d.Rate.micros)
+	capacity, ahead := orLimit(b.Capacity, d.Rate), s.ResetMicros(l)
 	draw := *d
-	if d.Cost < 0 && !withdraws(&s, d) {
+	if d.Cost < 0 && !s.Withdraws(-d.Cost, now, int64(d.TakenAt.Add(d.Delay)), int64(d.FreeAt), l) {
 		draw.Cost = 0
 	}
 	write := chargeLinear(&s, &draw, capacity, &dec) || repaired || d.Cost < 0
@@ -46,11 +47,6 @@ func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, d
 		dst = s.Append(dst)
 	}
 	return dst, dec
-}
-
-// withdraws reports whether the refund d takes a waiting draw off the end of the queue.
-func withdraws(s *count.Linear, d *Draw) bool {
-	return s.Withdraws(-d.Cost, int64(d.Now), int64(d.TakenAt.Add(d.Delay)), int64(d.FreeAt), d.Rate.units)
 }
 
 // Validate returns an error wrapping [ErrConfig] unless Capacity is 0 to 2^53.

@@ -16,7 +16,7 @@ import (
 func decideLinear(dst, state []byte, d *Draw, b int64, dec *Decision) (next []byte) {
 	var s count.Linear
 	s.Read(state)
-	if write := drawLinear(&s, d, b, dec); !write {
+	if !drawLinear(&s, d, b, dec) {
 		return dst
 	}
 	return s.Append(dst)
@@ -25,23 +25,8 @@ func decideLinear(dst, state []byte, d *Draw, b int64, dec *Decision) (next []by
 // drawLinear decides on s, which becomes the next state, and reports whether that is to
 // be written.
 func drawLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool) {
-	repaired := false
-	if !s.Stands(int64(d.Now), d.Rate.micros) {
-		repaired = advanceLinear(s, d)
-	}
+	repaired := s.Advance(int64(d.Now), d.Rate.units, d.Rate.micros)
 	return chargeLinear(s, d, b, dec) || repaired && !s.Empty()
-}
-
-// advanceLinear brings s to the instant and rate of d, which refills the bucket, and
-// reports whether its time lay ahead of the clock.
-func advanceLinear(s *count.Linear, d *Draw) (repaired bool) {
-	now := int64(d.Now)
-	s.Adopt(now, d.Rate.micros)
-	if repaired = now < s.T; repaired {
-		s.T = now
-	}
-	s.Leak(now, d.Rate.units)
-	return repaired
 }
 
 // chargeLinear decides d on s, which stands at its instant.
@@ -98,7 +83,7 @@ type BucketInfo struct {
 func describeLinear(state []byte, d *Draw, capacity int64) BucketInfo {
 	var s count.Linear
 	s.Read(state)
-	advanceLinear(&s, d)
+	s.Advance(int64(d.Now), d.Rate.units, d.Rate.micros)
 	return BucketInfo{
 		Capacity: capacity,
 		Level:    s.Used(),

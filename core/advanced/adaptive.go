@@ -89,7 +89,7 @@ func (s Adaptive) read(state []byte, d *traffik.Draw) (l load) {
 	ok := count.ReadState(state, adaptiveTag, &t, &l.n, &factor) && factor <= int64(Whole)
 	l.factor = max(s.Floor, PPM(factor)) // it may have been written under a lower Floor
 	if !ok || l.n == 0 && l.factor == Whole {
-		return load{windowCount{Window: count.WindowAt(now, now, p)}, Whole}
+		t, l.n, l.factor = now, 0, Whole
 	}
 	l.Window = count.WindowAt(t, now, p)
 	if l.Rolled > 0 {

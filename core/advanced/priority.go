@@ -113,7 +113,7 @@ func readLevels(state []byte, d *traffik.Draw) (c levelCount) {
 	var t int64
 	now, p := int64(d.Now), periodMicros(d.Rate)
 	if !count.ReadState(state, priorityTag, &t, &c.used[0], &c.used[1], &c.used[2], &c.used[3]) || c.used == [levels]int64{} {
-		return levelCount{windowCount: windowCount{Window: count.WindowAt(now, now, p)}}
+		t, c.used = now, [levels]int64{}
 	}
 	if c.Window = count.WindowAt(t, now, p); c.Rolled > 0 {
 		c.used = [levels]int64{}

@@ -66,7 +66,7 @@ func (s QuotaWithRollover) read(state []byte, d *traffik.Draw) (q quota) {
 	ok := count.ReadState(state, rolloverTag, &t, &q.n, &q.carry)
 	// A carry is quota, not use: a lowered limit or cap lowers it at once.
 	if q.carry = min(q.carry, most); !ok || q.n == 0 && q.carry == most {
-		return quota{windowCount{Window: count.WindowAt(now, now, p)}, most}
+		t, q.n, q.carry = now, 0, most
 	}
 	q.Window = count.WindowAt(t, now, p)
 	switch {

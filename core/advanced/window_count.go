@@ -32,7 +32,7 @@ func readCount(state []byte, tag byte, d *traffik.Draw) (c windowCount) {
 	var t int64
 	now, p := int64(d.Now), periodMicros(d.Rate)
 	if !count.ReadState(state, tag, &t, &c.n) || c.n == 0 {
-		return windowCount{Window: count.WindowAt(now, now, p)}
+		t = now // n is 0
 	}
 	if c.Window = count.WindowAt(t, now, p); c.Rolled > 0 {
 		c.n = 0

@@ -32,6 +32,17 @@ func (s *Linear) Read(state []byte) {
 	}
 }
 
+// Advance brings s to now at the rate l/p, which lets units leak. It reports whether the time
+// of s lay ahead of now and had to be repaired.
+func (s *Linear) Advance(now, l, p int64) (repaired bool) {
+	s.Adopt(now, p)
+	if repaired = now < s.T; repaired {
+		s.T = now
+	}
+	s.Leak(now, l)
+	return repaired
+}
+
 // Adopt turns what was read into a remainder over p, the denominator of today's rate. A
 // state that says nothing becomes the zero level at now.
 func (s *Linear) Adopt(now, p int64) {
@@ -42,13 +53,6 @@ func (s *Linear) Adopt(now, p int64) {
 	if s.P != p {
 		s.rebase(p)
 	}
-}
-
-// Stands reports whether s is the level at now over p already, so that neither Adopt nor
-// Leak has anything to do. That holds for all draws on a key within one microsecond but
-// the first.
-func (s *Linear) Stands(now, p int64) bool {
-	return s.T == now && s.P == p && s.R < p && s.N > 0
 }
 
 // rebase turns the remainder into one over p. It rounds up by a part of a unit and not to
