@@ -19,8 +19,8 @@ type batch struct {
 	// join, plus 1; 0 for none.
 	runs  []int
 	specs table[drawSpec]
-	draws []byte // specs, and takes, as the script reads them
-	takes []byte
+	takes []byte // as the script reads them
+	data  []byte // takes and specs, as the script reads them
 
 	states  [][]byte // of keys
 	before  [][]byte // of the ops of one call
@@ -47,38 +47,40 @@ const (
 	toldBytes = 7 * 8
 )
 
-// table numbers distinct values from 1.
+// table lists distinct values.
 type table[K comparable] struct {
-	all   []K
-	index map[K]uint16
+	all  []K
+	ends map[K]uint16
+	size uint16
 }
 
-// number returns the number of value.
-func (t *table[K]) number(value K) uint16 {
+// end returns the sum of the sizes of all values up to value, which has the given size.
+func (t *table[K]) end(value K, size uint16) uint16 {
 	if n := len(t.all); n > 0 && t.all[n-1] == value { // often the same again
-		return uint16(n) //nolint:gosec // at most maxOps
+		return t.size
 	}
-	at, known := t.index[value]
+	end, known := t.ends[value]
 	if !known {
 		t.all = append(t.all, value)
-		at = uint16(len(t.all)) //nolint:gosec // at most maxOps
-		t.index[value] = at
+		t.size += size
+		end = t.size
+		t.ends[value] = end
 	}
-	return at
+	return end
 }
 
 // reset forgets all values. To clear the map would take as long as for the largest batch
 // ever.
 func (t *table[K]) reset() {
 	for _, value := range t.all {
-		delete(t.index, value)
+		delete(t.ends, value)
 	}
 	clear(t.all)
-	t.all = t.all[:0]
+	t.all, t.size = t.all[:0], 0
 }
 
 var batches = sync.Pool{New: func() any {
-	return &batch{keys: table[string]{index: map[string]uint16{}}, specs: table[drawSpec]{index: map[drawSpec]uint16{}}}
+	return &batch{keys: table[string]{ends: map[string]uint16{}}, specs: table[drawSpec]{ends: map[drawSpec]uint16{}}}
 }}
 
 func newBatch() *batch {
@@ -97,7 +99,7 @@ func (b *batch) end(err error, panicked any) {
 	b.keys.reset()
 	b.specs.reset()
 	*b = batch{
-		calls: b.calls[:0], keys: b.keys, runs: b.runs[:0], specs: b.specs, draws: b.draws, takes: b.takes[:0],
+		calls: b.calls[:0], keys: b.keys, runs: b.runs[:0], specs: b.specs, takes: b.takes[:0], data: b.data,
 		states: b.states, before: b.before, changes: b.changes,
 	}
 	batches.Put(b)
@@ -118,7 +120,7 @@ func (b *batch) add(c *call) {
 	b.takes = binary.LittleEndian.AppendUint16(b.takes, head)
 	c.index = c.index[:0]
 	for i := range c.keys {
-		key, spec := b.keys.number(c.keys[i]), b.specs.number(c.specs[i])
+		key, spec := b.keys.end(c.keys[i], 1), b.specs.end(c.specs[i], c.specs[i].size())
 		if len(b.runs) < len(b.keys.all) {
 			b.runs = append(b.runs, 0)
 		}
@@ -140,6 +142,15 @@ func (b *batch) add(c *call) {
 			b.told++
 		}
 	}
+}
+
+// argument returns what the script reads.
+func (b *batch) argument() []byte {
+	b.data = append(b.data[:0], b.takes...)
+	for i := range b.specs.all {
+		b.data = b.specs.all[len(b.specs.all)-1-i].append(b.data)
+	}
+	return b.data
 }
 
 // read decides the calls in the order in which the script did, from the states that it

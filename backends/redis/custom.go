@@ -48,24 +48,25 @@ type Scripted interface {
 type customScripts struct {
 	mu       sync.Mutex
 	sources  []string
-	families map[string]int32
+	families map[string]uint16
 	script   *script
 }
 
-// family returns the family of the strategies whose script is source.
-func (o *customScripts) family(source string) int32 {
+// family returns the family of the strategies whose script is text.
+func (o *customScripts) family(text string) uint16 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if family, known := o.families[source]; known {
+	if family, known := o.families[text]; known {
 		return family
 	}
-	family := firstCustom + int32(len(o.sources)) //nolint:gosec // as many as types of strategies
+	family := firstCustom + uint16(len(o.sources)) //nolint:gosec // as many as types of strategies
 	if o.families == nil {
-		o.families = map[string]int32{}
+		o.families = map[string]uint16{}
 	}
-	o.families[source] = family
-	o.sources = append(o.sources, source)
-	o.script = newScript(takeSource("local scripts = {\n(function()\n" + strings.Join(o.sources, "\nend)(),\n(function()\n") + "\nend)(),\n}\n"))
+	o.families[text] = family
+	o.sources = append(o.sources, text)
+	o.script = newScript(takeSource("local scripts = {\n(function()\n" +
+		strings.Join(o.sources, "\nend)(),\n(function()\n") + "\nend)(),\n}\n" + source("custom")))
 	return family
 }
 

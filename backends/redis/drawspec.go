@@ -27,12 +27,16 @@ const (
 
 // drawSpec is a draw as the script reads it. Equal draws of a batch share one.
 type drawSpec struct {
-	family, flags int32
+	family uint16
+	flags  uint8
+	cost   int64
+	// limit is the capacity of a bucket. units over micros is the rate in lowest terms;
+	// micros is also the period of a bucket.
 	limit, period int64 // units, microseconds
-	units, micros int64 // limit over period in lowest terms
-	cost, takenAt int64
-	// arguments depend on the family. Those of a bucket are its capacity and, for a
-	// refund, when the draw left the key free and when its wait in the queue ends.
+	units, micros int64
+	takenAt       int64
+	// arguments depend on the family. Those of a bucket are, for a refund, when the draw
+	// left the key free and when its wait in the queue ends.
 	arguments [customArguments]float64
 }
 
@@ -90,18 +94,38 @@ func or(units, otherwise int64) int64 {
 }
 
 func (s *drawSpec) bucket(d *traffik.Draw, capacity int64) {
-	s.family = familyLinear
-	s.arguments[0] = float64(capacity)
+	s.family, s.limit, s.period = familyLinear, capacity, s.micros
 	if d.Cost < 0 {
 		s.arguments[1], s.arguments[2] = float64(d.FreeAt), float64(d.TakenAt.Add(d.Delay))
 	}
 }
 
+// The lengths of a draw spec for the script.
+const (
+	shortSpec = 2 + 1 + 4*8
+	longSpec  = shortSpec + 6*8
+)
+
+func (s *drawSpec) size() uint16 {
+	if s.cost < 0 || s.family >= familyLog {
+		return longSpec
+	}
+	return shortSpec
+}
+
+// append appends s as the script reads it.
 func (s *drawSpec) append(dst []byte) []byte {
-	for _, v := range [...]float64{
-		float64(s.family), float64(s.flags), float64(s.limit), float64(s.period), float64(s.units), float64(s.micros),
-		float64(s.cost), float64(s.takenAt), s.arguments[0], s.arguments[1], s.arguments[2], s.arguments[3],
-	} {
+	dst = append(binary.LittleEndian.AppendUint16(dst, s.family), s.flags)
+	dst = appendDoubles(dst, float64(s.cost), float64(s.limit), float64(s.period), float64(s.units))
+	if s.size() == longSpec {
+		a := &s.arguments
+		dst = appendDoubles(dst, float64(s.takenAt), a[0], a[1], a[2], a[3], float64(s.micros))
+	}
+	return dst
+}
+
+func appendDoubles(dst []byte, values ...float64) []byte {
+	for _, v := range values {
 		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
 	}
 	return dst

@@ -2,11 +2,9 @@ package traffikredis
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -110,25 +108,21 @@ func (b *Backend) locate(ctx context.Context, cluster *goredis.ClusterClient, le
 // afterwards.
 func (b *Backend) process(ctx context.Context, all []*batch) {
 	_, cluster := b.client.(*goredis.ClusterClient)
-	var instant any = "" // the clock of Redis
+	var instant []byte // else the clock of Redis
 	if b.clock != nil {
-		now := float64(b.clock.Now().Add(0)) // within what an Instant may be
-		instant = binary.LittleEndian.AppendUint64(nil, math.Float64bits(now))
+		instant = appendDoubles(nil, float64(b.clock.Now().Add(0))) // within what an Instant may be
 	}
 	for _, each := range all {
-		each.draws = each.draws[:0]
-		for i := range each.specs.all {
-			each.draws = each.specs.all[i].append(each.draws)
-		}
 		each.pipelined = len(all) > 1 || cluster && len(each.calls) > 1
-		s, kinds := takeScript, ""
-		switch {
-		case each.custom:
-			s, kinds = b.custom.current(), "custom"
-		case each.told > 0:
-			kinds = "log"
+		s := takeScript
+		if each.custom {
+			s = b.custom.current()
 		}
-		each.sent = s.command(ctx, each.refunds || each.pipelined, each.whole, each.keys.all, instant, each.draws, each.takes, kinds)
+		args := []any{each.argument()}
+		if instant != nil {
+			args = append(args, instant)
+		}
+		each.sent = s.command(ctx, each.refunds || each.pipelined, each.whole, each.keys.all, args...)
 	}
 	if len(all) == 1 {
 		_ = b.client.Process(ctx, all[0].sent)

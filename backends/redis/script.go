@@ -24,20 +24,18 @@ func source(name string) string {
 	return string(text)
 }
 
-// takeSource puts the script of Takes and Peeks together. scripts is Lua that declares
-// those of Scripted strategies.
-func takeSource(scripts string) string {
+// takeSource puts a script of Takes and Peeks together. custom is Lua that decides the draws
+// of Scripted strategies.
+func takeSource(custom string) string {
 	take := source("take")
-	for _, count := range []string{"linear", "fixed", "sliding"} {
-		take = strings.Replace(take, "-- "+count+".lua\n", source(count), 1)
+	for _, family := range []string{"linear", "fixed", "sliding", "log"} {
+		take = strings.Replace(take, "-- "+family+".lua\n", source(family), 1)
 	}
-	return source("head") + source("number") + "local log, custom\n" +
-		"if ARGV[4] ~= '' then\n" + source("log") + "end\n" +
-		"if ARGV[4] == 'custom' then\n" + scripts + source("custom") + "end\n" + take
+	return source("head") + source("number") + custom + take
 }
 
 var (
-	takeScript = newScript(takeSource("local scripts = {}\n"))
+	takeScript = newScript(takeSource(""))
 	readScript = newScript(source("states") + source("read"))
 	swapScript = newScript(source("states") + source("swap"))
 )

@@ -1,8 +1,8 @@
 -- FixedWindow: n units in the window that begins at start.
-local start, n, write = now - fmod(now, period), 0, false
+local start, n, write = now - (now + period < MAX and now % period or math.fmod(now, period)), 0, false
 if state and #state == 17 then
   local tag, t, count = read('<Bdd', state)
-  if tag == 70 and t >= start and count > 0 and t <= MAX and count <= MAX and t % 1 + count % 1 == 0 then
+  if tag == 70 and t >= start and count > 0 and t <= MAX and count <= MAX and t % 1 == 0 and count % 1 == 0 then
     n = count
     if t - start >= period then -- ahead of the clock: it counts in the next window
       write = t - start >= 2 * period
@@ -12,15 +12,18 @@ if state and #state == 17 then
 end
 if units > 0 then
   local room = limit - n
-  local drawn = force and min(units, MAX) or units <= room and (times == 1 and units or min(units * times, room - fmod(room, units)))
+  local drawn = force and math.min(units, MAX) or units <= room and (times == 1 and units or math.min(units * times, room - math.fmod(room, units)))
   if drawn then
-    n, write = min(n + drawn, MAX), true
+    n, write = n + drawn, true
+    if n > MAX then
+      n = MAX
+    end
   else
     fits = false
   end
 elseif units < 0 then
   if taken == 0 or taken > now or taken >= start then
-    n = max(0, n + units)
+    n = math.max(0, n + units)
   end
   write = true
 end

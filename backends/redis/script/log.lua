@@ -2,6 +2,7 @@
 -- entries the instants are rounded up to multiples of quantum.
 
 log = function(state, cost, force)
+  local fmod, min, max = math.fmod, math.min, math.max
   local at, units, n, sum, write = {}, {}, 0, 0, false
   local quantum = (period - 1 - fmod(period - 1, x)) / x + 1
 

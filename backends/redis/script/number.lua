@@ -1,11 +1,15 @@
--- Floor and remainder of (a*b+plus)/m. A quotient above 2^53 becomes 2^53 with no
--- remainder. A product too large for a double is built up from the bits of the smaller
--- factor, as quotient and remainder.
-local function muldivmod(a, b, plus, m)
-  local x = a * b + plus
-  if x + m < MAX then -- where % is exact
-    local r = x % m
-    return (x - r) / m, r
+-- Whole numbers up to 2^53: each is a double exactly.
+
+-- (a*b+plus)/m rounded up, the same rounded down, and the remainder. What is above 2^53
+-- becomes 2^53 with no remainder. A product too large for a double is built up from the
+-- bits of the smaller factor, as quotient and remainder.
+local function muldiv(a, b, plus, m)
+  local MAX = 9007199254740992 -- a variable of its own is cheaper than that of the script
+  local product = a * b + plus
+  if product + m < MAX then -- where % is exact
+    local r = product % m
+    local q = (product - r) / m
+    return r > 0 and q + 1 or q, q, r
   end
   if b < a then
     a, b = b, a
@@ -20,7 +24,7 @@ local function muldivmod(a, b, plus, m)
     r = r + rest
     return 0
   end
-  local rb, rp = fmod(b, m), fmod(plus, m)
+  local rb, rp = math.fmod(b, m), math.fmod(plus, m)
   local qb, qp = (b - rb) / m, (plus - rp) / m
   local bit = 1
   while bit * 2 <= a do
@@ -29,13 +33,13 @@ local function muldivmod(a, b, plus, m)
   while bit >= 1 do
     local carry = plus_rest(r)
     if q > (MAX - carry) / 2 then
-      return MAX, 0
+      return MAX, MAX, 0
     end
     q = q + q + carry
     if a >= bit then
       a, carry = a - bit, plus_rest(rb)
       if q > MAX - qb - carry then
-        return MAX, 0
+        return MAX, MAX, 0
       end
       q = q + qb + carry
     end
@@ -43,20 +47,8 @@ local function muldivmod(a, b, plus, m)
   end
   local carry = plus_rest(rp)
   if q > MAX - qp - carry then
-    return MAX, 0
+    return MAX, MAX, 0
   end
-  return q + qp + carry, r
-end
-
-local function muldivceil(a, b, plus, m)
-  local x = a * b + plus
-  if x + m < MAX then
-    local r = x % m
-    return r > 0 and (x - r) / m + 1 or x / m
-  end
-  local q, r = muldivmod(a, b, plus, m)
-  if r > 0 and q < MAX then
-    return q + 1
-  end
-  return q
+  q = q + qp + carry
+  return r > 0 and q < MAX and q + 1 or q, q, r
 end

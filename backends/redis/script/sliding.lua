@@ -1,14 +1,14 @@
 -- SlidingWindowCounter: n units in the window that begins at start, and before in the one
 -- before it.
-local start, n, before, write = now - fmod(now, period), 0, 0, false
+local start, n, before, write = now - (now + period < MAX and now % period or math.fmod(now, period)), 0, 0, false
 if state and #state == 33 then
   local tag, t, count, prev, was = read('<Bdddd', state)
   if tag == 83 and t >= 0 and count >= 0 and prev >= 0 and was > 0 and t <= MAX and count <= MAX and prev <= MAX
-      and was <= MAX and t % 1 + count % 1 + prev % 1 + was % 1 == 0 then
+      and was <= MAX and t % 1 == 0 and count % 1 == 0 and prev % 1 == 0 and was % 1 == 0 then
     if was ~= period then -- all units of the window before count as drawn in its last microsecond
-      local last, window = t - fmod(t, was) - 1, t - fmod(t, period)
+      local last, window = t - math.fmod(t, was) - 1, t - math.fmod(t, period)
       if last >= window then
-        count, prev = min(count + prev, MAX), 0
+        count, prev = math.min(count + prev, MAX), 0
       elseif last < 0 or last < window - period then
         prev = 0
       end
@@ -27,18 +27,21 @@ if state and #state == 33 then
 end
 if units > 0 then
   -- What the window before still counts is rounded up.
-  local room = limit - n - (before > 0 and muldivceil(before, period - max(0, now - start), 0, period) or 0)
-  local drawn = force and min(units, MAX) or units <= room and (times == 1 and units or min(units * times, room - fmod(room, units)))
+  local room = limit - n - (before > 0 and muldiv(before, now > start and period - now + start or period, 0, period) or 0)
+  local drawn = force and math.min(units, MAX) or units <= room and (times == 1 and units or math.min(units * times, room - math.fmod(room, units)))
   if drawn then
-    n, write = min(n + drawn, MAX), true
+    n, write = n + drawn, true
+    if n > MAX then
+      n = MAX
+    end
   else
     fits = false
   end
 elseif units < 0 then
   if taken == 0 or taken > now or taken >= start then
-    n = max(0, n + units)
+    n = math.max(0, n + units)
   elseif taken >= start - period then
-    before = max(0, before + units)
+    before = math.max(0, before + units)
   end
   write = true
 end

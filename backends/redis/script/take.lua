@@ -1,36 +1,23 @@
-local states = call('MGET', unpack(KEYS))
-local first, before, bytes = states[1], false, 0 -- the states as they were found
+local states = #KEYS > 1 and call('MGET', unpack(KEYS)) or call('MGET', KEYS[1])
+local first, before = states[1], false -- the states as they were found
+local bytes = first and #first or 0
 if #KEYS > 1 then
-  before = {}
-end
-for i = 1, #KEYS do
-  local state = states[i]
-  if before then
+  before = {first}
+  for i = 2, #KEYS do
+    local state = states[i]
     before[i] = state
-  end
-  bytes = bytes + (state and #state or 0)
-end
-
-local takes, pos, size = ARGV[3], 1, #ARGV[3]
-
--- Logs written under a higher limit than today's would hold up everybody: then each Take
--- goes alone.
-if bytes > 262144 then
-  local head = read('<H', takes)
-  if size > (head > 16384 and head < 32768 and 6 or 2 + head % 32768 * 4) then
-    return redis.error_reply('TOOLONG states of ' .. bytes .. ' bytes in one call of the script')
+    bytes = bytes + (state and #state or 0)
   end
 end
 
+local data, pos = ARGV[1], 1
+local stop = #data -- where the draw specs in use begin: behind the Takes that are left
 local keep = {false} -- for how long each key is kept; false if it was only peeked at
-local told = log or custom or false
-if told then
-  told = {}
-end
+local told -- the decisions that the caller can't make
 local last = 0 -- the draw spec in use
 
-while pos < size do
-  local head, key, spec = read('<HHH', takes, pos)
+while pos < stop do
+  local head, key, spec = read('<HHH', data, pos)
   local times, count, peek = 1, 1, false
   if head >= 32768 then
     count, peek = head - 32768, true
@@ -45,12 +32,16 @@ while pos < size do
   for pass = results and 1 or 2, 2 do
     for i = 1, count do
       if results then
-        key, spec = read('<HH', takes, pos + 4 * i - 2)
+        key, spec = read('<HH', data, pos + 4 * i - 2)
       end
       if spec ~= last then
-        last, kind, flags, limit, period, l, p, cost, taken, x = spec, read('<ddddddddd', ARGV[2], spec * 96 - 95)
+        local at = #data - spec + 1
+        last, kind, flags, cost, limit, period, l = spec, read('<HBdddd', data, at)
+        if at < stop then
+          stop = at
+        end
         if cost < 0 or kind > 3 then
-          y, z, w = read('<ddd', ARGV[2], spec * 96 - 23)
+          taken, x, y, z, w, p = read('<dddddd', data, at + 35)
         end
       end
       local force, state, units = flags % 2 == 1, states[key], cost
@@ -69,6 +60,9 @@ while pos < size do
       elseif pass == 2 and results and units == cost then
         fits, next, reset, decision = unpack(results[i], 1, 4)
       elseif kind == 4 then
+        if not log then
+          -- log.lua
+        end
         fits, next, reset, decision = log(state, units, force)
       else
         fits, next, reset, decision = custom(state, units, force)
@@ -78,6 +72,7 @@ while pos < size do
         denied = denied or not fits and flags % 4 < 2 -- 2 is advisory
       else
         if decision then
+          told = told or {}
           told[#told + 1] = pack('<ddddddd', unpack(decision))
         end
         if not peek and next ~= nil then
@@ -89,6 +84,11 @@ while pos < size do
     end
   end
   pos = pos + 2 + 4 * count
+  -- Logs written under a higher limit than today's would hold up everybody: then each Take
+  -- goes alone.
+  if bytes > 262144 and pos < stop then
+    return redis.error_reply('TOOLONG states of ' .. bytes .. ' bytes in one call of the script')
+  end
 end
 
 -- Nothing was written so far: a command that Redis refuses leaves all as it was.
@@ -100,31 +100,31 @@ for i = 1, #KEYS do
   if not state and was then
     call('UNLINK', KEYS[i])
   elseif state ~= was then
-    call('SET', KEYS[i], state, 'PX', math.ceil(keep[i] / 1000) + spare)
+    call('SET', KEYS[i], state, 'PX', string.format('%d', keep[i] / 1000 + spare))
   elseif state and keep[i] then
     -- It may have lost its expiry, or have one of a shorter rate.
     local left = call('PTTL', KEYS[i])
-    if left == -1 or left * 1000 < min(keep[i], MAX / 2) then
-      call('PEXPIRE', KEYS[i], math.ceil(keep[i] / 1000) + spare)
+    if left == -1 or left * 1000 < math.min(keep[i], MAX / 2) then
+      call('PEXPIRE', KEYS[i], string.format('%d', keep[i] / 1000 + spare))
     end
   end
 end
 
 -- Answers with the states that may be those of counts.
-local decisions = told and table.concat(told) or ''
-if not before then
-  local length = first and #first or 0
-  if length == 33 or length == 17 then
-    return pack('<dB', now, length) .. first .. decisions
+local answer
+if before then
+  local lengths = {}
+  for i = 1, #KEYS do
+    local length = before[i] and #before[i] or 0
+    if length ~= 33 and length ~= 17 then
+      before[i], length = '', 0
+    end
+    lengths[i] = length
   end
-  return pack('<dB', now, 0) .. decisions
+  answer = pack('<d', now) .. string.char(unpack(lengths)) .. table.concat(before)
+elseif first and (#first == 33 or #first == 17) then
+  answer = pack('<dBc0', now, #first, first)
+else
+  answer = pack('<dB', now, 0)
 end
-local lengths = {}
-for i = 1, #KEYS do
-  local length = before[i] and #before[i] or 0
-  if length ~= 33 and length ~= 17 then
-    before[i], length = '', 0
-  end
-  lengths[i] = length
-end
-return pack('<d', now) .. string.char(unpack(lengths)) .. table.concat(before) .. decisions
+return told and answer .. table.concat(told) or answer

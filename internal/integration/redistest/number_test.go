@@ -22,11 +22,11 @@ func TestNumbersInLua(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := redis.NewScript("local fmod, MAX = math.fmod, 9007199254740992\n" + string(source) + `
+	script := redis.NewScript(string(source) + `
 		local out = {}
 		for i = 1, #ARGV, 4 do
-			local q, r = muldivmod(ARGV[i] + 0, ARGV[i + 1] + 0, ARGV[i + 2] + 0, ARGV[i + 3] + 0)
-			out[#out + 1] = string.format('%.0f %.0f', q, r)
+			local up, q, r = muldiv(ARGV[i] + 0, ARGV[i + 1] + 0, ARGV[i + 2] + 0, ARGV[i + 3] + 0)
+			out[#out + 1] = string.format('%.0f %.0f %.0f', up, q, r)
 		end
 		return out`)
 	client := newClient(t, servers.Redis(t).Addr)
@@ -98,13 +98,17 @@ func TestLargeProductsOfASlidingWindow(t *testing.T) {
 	}
 }
 
-// quotient is floor and remainder of (a*b+plus)/m as the scripts tell them.
+// quotient is (a*b+plus)/m rounded up, rounded down, and the remainder, as the scripts tell them.
 func quotient(a, b, plus, m int64) string {
 	sum := new(big.Int).Mul(big.NewInt(a), big.NewInt(b))
 	sum.Add(sum, big.NewInt(plus))
 	q, r := new(big.Int).QuoRem(sum, big.NewInt(m), new(big.Int))
 	if q.Cmp(big.NewInt(traffik.MaxUnits)) > 0 {
-		return fmt.Sprintf("%d 0", traffik.MaxUnits)
+		return fmt.Sprintf("%d %d 0", traffik.MaxUnits, traffik.MaxUnits)
 	}
-	return fmt.Sprintf("%v %v", q, r)
+	up := q.Int64()
+	if r.Sign() > 0 {
+		up = min(up+1, traffik.MaxUnits)
+	}
+	return fmt.Sprintf("%d %v %v", up, q, r)
 }
