@@ -93,7 +93,10 @@ func (b *Backend) decide(ctx context.Context, ops []traffik.Op, out []traffik.De
 	if len(ops) > maxOps {
 		return fmt.Errorf("%w: %d ops in one call; at most %d are accepted", traffik.ErrUsage, len(ops), maxOps)
 	}
-	where, together := b.slotOf(ops)
+	where, together := slot{}, true // on a single server
+	if !b.single {
+		where, together = b.slotOf(ops)
+	}
 	of := func(key traffik.Key) any { return b.slotOfKey(key) }
 	if together {
 		err := b.decideAt(ctx, where, ops, out, peek)
@@ -164,7 +167,11 @@ func (b *Backend) decideAt(ctx context.Context, where slot, ops []traffik.Op, ou
 		}
 		return ended(ctx, decide(ctx, ops, out))
 	}
-	err := b.queueOf(c.keys[0]).submit(ctx, b, c)
+	q := &b.queues.only
+	if !b.single {
+		q = b.queueOf(c.keys[0])
+	}
+	err := q.submit(ctx, b, c)
 	if err == nil {
 		if err := c.wait(ctx); err != nil {
 			return err

@@ -83,11 +83,6 @@ var batches = sync.Pool{New: func() any {
 	return &batch{keys: table[string]{ends: map[string]uint16{}}, specs: table[drawSpec]{ends: map[drawSpec]uint16{}}}
 }}
 
-func newBatch() *batch {
-	b, _ := batches.Get().(*batch) // the pool holds nothing else
-	return b
-}
-
 // end ends all calls of b with err, if it is one, and the panic of a hook of the client, if
 // there was one. Neither the calls nor b are touched afterwards.
 func (b *batch) end(err error, panicked any) {
@@ -120,7 +115,7 @@ func (b *batch) add(c *call) {
 	b.takes = binary.LittleEndian.AppendUint16(b.takes, head)
 	c.index = c.index[:0]
 	for i := range c.keys {
-		key, spec := b.keys.end(c.keys[i], 1), b.specs.end(c.specs[i], c.specs[i].size())
+		key, spec := b.keys.end(c.keys[i], 1), b.specs.end(c.specs[i], c.specs[i].size)
 		if len(b.runs) < len(b.keys.all) {
 			b.runs = append(b.runs, 0)
 		}
@@ -142,15 +137,6 @@ func (b *batch) add(c *call) {
 			b.told++
 		}
 	}
-}
-
-// argument returns what the script reads.
-func (b *batch) argument() []byte {
-	b.data = append(b.data[:0], b.takes...)
-	for i := range b.specs.all {
-		b.data = b.specs.all[len(b.specs.all)-1-i].append(b.data)
-	}
-	return b.data
 }
 
 // read decides the calls in the order in which the script did, from the states that it

@@ -25,8 +25,16 @@ const (
 	flagQueue    = 4
 )
 
+// The sizes of a draw spec in bytes, as the script reads it. It needs the long one for a
+// refund and for what is not a count.
+const (
+	shortSpec = 2 + 1 + 4*8
+	longSpec  = shortSpec + 6*8
+)
+
 // drawSpec is a draw as the script reads it. Equal draws of a batch share one.
 type drawSpec struct {
+	size   uint16
 	family uint16
 	flags  uint8
 	cost   int64
@@ -82,6 +90,9 @@ func (b *Backend) drawSpecOf(op *traffik.Op) (s drawSpec, ok bool) {
 	default:
 		return s, false
 	}
+	if s.size = shortSpec; s.cost < 0 || s.family >= familyLog {
+		s.size = longSpec
+	}
 	return s, true
 }
 
@@ -100,32 +111,17 @@ func (s *drawSpec) bucket(d *traffik.Draw, capacity int64) {
 	}
 }
 
-// The lengths of a draw spec for the script.
-const (
-	shortSpec = 2 + 1 + 4*8
-	longSpec  = shortSpec + 6*8
-)
-
-func (s *drawSpec) size() uint16 {
-	if s.cost < 0 || s.family >= familyLog {
-		return longSpec
-	}
-	return shortSpec
-}
-
 // append appends s as the script reads it.
 func (s *drawSpec) append(dst []byte) []byte {
 	dst = append(binary.LittleEndian.AppendUint16(dst, s.family), s.flags)
-	dst = appendDoubles(dst, float64(s.cost), float64(s.limit), float64(s.period), float64(s.units))
-	if s.size() == longSpec {
-		a := &s.arguments
-		dst = appendDoubles(dst, float64(s.takenAt), a[0], a[1], a[2], a[3], float64(s.micros))
-	}
-	return dst
-}
-
-func appendDoubles(dst []byte, values ...float64) []byte {
-	for _, v := range values {
+	a := &s.arguments
+	for i, v := range [...]float64{
+		float64(s.cost), float64(s.limit), float64(s.period), float64(s.units),
+		float64(s.takenAt), a[0], a[1], a[2], a[3], float64(s.micros),
+	} {
+		if s.size == shortSpec && i == 4 {
+			break
+		}
 		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
 	}
 	return dst

@@ -2,9 +2,11 @@ package traffikredis
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -27,7 +29,14 @@ var errExited = fmt.Errorf("%w: a hook of the client ended its goroutine", ErrUn
 // to repeat. It is sent again here, as often as the client would.
 func (b *Backend) send(ctx context.Context, calls []*call) {
 	var left []*batch // without an answer
-	defer endAll(&left)
+	defer func() {    // a hook of the client panicked or ended its goroutine
+		panicked := recover()
+		for _, each := range left {
+			if each != nil {
+				each.end(errExited, panicked)
+			}
+		}
+	}()
 	for _, c := range calls {
 		// One batch for each slot. A call that needs a custom script gets one to itself, since
 		// an error of a script fails its whole batch; later calls stay behind it.
@@ -37,7 +46,8 @@ func (b *Backend) send(ctx context.Context, calls []*call) {
 		}
 		if at < 0 || c.custom || left[at].custom {
 			at = len(left)
-			left = append(left, newBatch())
+			fresh, _ := batches.Get().(*batch) // the pool holds nothing else
+			left = append(left, fresh)
 		}
 		left[at].add(c)
 	}
@@ -65,17 +75,6 @@ func (b *Backend) send(ctx context.Context, calls []*call) {
 		}
 		resends++
 		pause *= 2
-	}
-}
-
-// endAll ends the calls of batches that have no answer when a hook of the client
-// panicked or ended its goroutine.
-func endAll(left *[]*batch) {
-	panicked := recover()
-	for _, each := range *left {
-		if each != nil {
-			each.end(errExited, panicked)
-		}
 	}
 }
 
@@ -110,7 +109,8 @@ func (b *Backend) process(ctx context.Context, all []*batch) {
 	_, cluster := b.client.(*goredis.ClusterClient)
 	var instant []byte // else the clock of Redis
 	if b.clock != nil {
-		instant = appendDoubles(nil, float64(b.clock.Now().Add(0))) // within what an Instant may be
+		now := float64(b.clock.Now().Add(0)) // within what an Instant may be
+		instant = binary.LittleEndian.AppendUint64(nil, math.Float64bits(now))
 	}
 	for _, each := range all {
 		each.pipelined = len(all) > 1 || cluster && len(each.calls) > 1
@@ -118,8 +118,12 @@ func (b *Backend) process(ctx context.Context, all []*batch) {
 		if each.custom {
 			s = b.custom.current()
 		}
-		args := []any{each.argument()}
-		if instant != nil {
+		each.data = append(each.data[:0], each.takes...)
+		for _, spec := range slices.Backward(each.specs.all) {
+			each.data = spec.append(each.data)
+		}
+		args := []any{each.data}
+		if b.clock != nil {
 			args = append(args, instant)
 		}
 		each.sent = s.command(ctx, each.refunds || each.pipelined, each.whole, each.keys.all, args...)
@@ -167,7 +171,7 @@ func (b *Backend) settle(each *batch, more bool) (again []*batch, pause bool) {
 			c.finish(b.failed(err))
 			continue
 		}
-		lone := newBatch()
+		lone, _ := batches.Get().(*batch)
 		lone.add(c)
 		lone.sent = each.sent // the answer, if there is no time for another
 		again = append(again, lone)

@@ -28,9 +28,6 @@ type slot struct {
 
 // slotOf returns the slot of ops, or false if they lie in several.
 func (s *servers) slotOf(ops []traffik.Op) (where slot, together bool) {
-	if s.single {
-		return slot{}, true
-	}
 	where = s.slotOfKey(ops[0].Key)
 	for i := range ops[1:] {
 		if ops[1+i].Key.ID != ops[0].Key.ID && s.slotOfKey(ops[1+i].Key) != where {
@@ -65,8 +62,6 @@ type queues struct {
 // queue until its client knows the servers.
 func (b *Backend) queueOf(key string) *queue {
 	switch client := b.client.(type) {
-	case *goredis.Client:
-		return &b.queues.only
 	case *goredis.ClusterClient:
 		if !b.located.Load() {
 			break
