@@ -39,8 +39,8 @@ type Op struct {
 // Being over the limit is a [Decision], never an error. An error means that the store
 // failed and nothing is known. Errors wrap [ErrBackend] or one of its kinds, or the cause
 // of ctx's end; a throttle wraps others in ErrBackend. The error of a wrong call wraps
-// [ErrUsage] and is no failure of the store. A throttle bounds all calls but Take by five
-// seconds, and Take by its caller's context.
+// [ErrUsage] and is not a failure of the store. A throttle bounds all calls but Take by
+// five seconds, and Take by its caller's context.
 //
 // Package store helps you to write one. Backend never grows a method. Extra powers are the
 // optional interfaces [StateReader], [NamespaceResetter], [StateBounder] and

@@ -10,7 +10,7 @@ import (
 // handler.
 type Limiter interface {
 	// Admit decides r once: it charges every throttle, or none if one denies. r remembers
-	// what was decided. A throttle that has already admitted or denied this request (see
+	// the decision. A throttle that has already admitted or denied this request (see
 	// [Request.Continue]) repeats its result. It is asked again if it was not charged
 	// because another denied or an error came first, or if its charge was refunded. Errors
 	// are those of [Subject.Hit].

@@ -20,7 +20,7 @@ func (v Verdict) HasHeaders() bool {
 
 // ReconcileHeaders leaves one value in h of each header that the throttles of v wrote and a
 // handler added to, as a reverse proxy does when it copies the response of a service that
-// has limits too. Adapters call it right before a response with this status is sent. It
+// also has limits. Adapters call it right before a response with this status is sent. It
 // allocates nothing if there is nothing to do.
 //
 // A response that denies, with the status 429 or with Retry-After, keeps what its sender

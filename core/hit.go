@@ -63,8 +63,8 @@ func (s Subject) Stat(ctx context.Context) (res Result, err error) {
 // Reset forgets what was counted for the identity of the request or for the plain key.
 // Nothing is counted for an exempt request, so Reset does nothing then. A plain key must be
 // the whole identity, such as "value.user:alice": take it from [Result.Identity] or build
-// it with [IdentityOf]. Resetting a key that was never counted is no error. A later refund
-// of a draw made before the reset may lower what was drawn since, never below zero.
+// it with [IdentityOf]. Resetting a key that was never counted is not an error. A later
+// refund of a draw made before the reset may lower what was drawn since, never below zero.
 //
 // It waits up to five seconds for the store. The error wraps [ErrBackend] if the store
 // failed or was too slow, [ErrIdentity] if the identifier failed, or [ErrUsage]. If ctx had
@@ -87,8 +87,8 @@ func (s Subject) Reset(ctx context.Context) error {
 
 // Describe returns the meaning of the stored state as a typed value for dashboards, such as
 // [WindowInfo] or [BucketInfo], and takes nothing. It waits up to five seconds for the
-// store. The error wraps [errors.ErrUnsupported] if the backend is no [StateReader], the
-// strategy is no [Describer], or the rate is [Unlimited]. Other errors are those of
+// store. The error wraps [errors.ErrUnsupported] if the backend is not a [StateReader], the
+// strategy is not a [Describer], or the rate is [Unlimited]. Other errors are those of
 // [Subject.Reset], and [Exempted] for an exempt request.
 func (s Subject) Describe(ctx context.Context) (any, error) {
 	set, err := s.throttle.use(ctx)

@@ -340,7 +340,7 @@ func (m *Memory) Sweep() int {
 }
 
 // Len returns the number of keys, including expired ones that are not freed yet. Overflow
-// counters are no keys.
+// counters don't count as keys.
 func (m *Memory) Len() int {
 	m.mustBeMade()
 	total := 0

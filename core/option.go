@@ -80,8 +80,8 @@ func (s *settings) wrong(err error) {
 	s.errs = append(s.errs, err)
 }
 
-// WithBackend sets the store of the counters. The default is one [Memory] backend shared
-// by all throttles of the process. Whoever made the backend closes it.
+// WithBackend sets the store of the counters. The default is one [Memory] backend shared by
+// all throttles of the process. Close it yourself when you are done: a throttle never does.
 func WithBackend(backend Backend) Option {
 	return given("WithBackend", backend, "a backend, or leave the option out for the shared in-process one", func(s *settings) {
 		if !reflect.ValueOf(backend).Comparable() {
@@ -153,7 +153,7 @@ func WithClass(class func(*Request) string) Option {
 }
 
 // WithReportOnly counts as if the limit were enforced and never blocks, not even on errors:
-// Outcome tells what would have happened, and Allowed is true.
+// Outcome says what would have happened, and Allowed is true.
 func WithReportOnly() Option {
 	return optionFunc(func(s *settings) { s.reportOnly = true })
 }

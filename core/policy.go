@@ -36,8 +36,8 @@ type PolicySetter interface {
 	ErrorPolicy(err error) ErrorPolicy
 }
 
-// storePolicy is the policy when the backend failed with err. A wrong call is no failure of
-// the store, so its caller gets the error.
+// storePolicy is the policy when the backend failed with err. A wrong call is not a failure
+// of the store, so its caller gets the error.
 func (s *settings) storePolicy(err error) ErrorPolicy {
 	if errors.Is(err, ErrUsage) {
 		return Propagate

@@ -8,8 +8,8 @@ import (
 
 // Request is the framework-neutral view of one HTTP request, one connection or one message.
 // Adapters fill it. Don't change its fields after you have passed it on, and don't use it
-// for another request: it remembers who asked and what was decided. A Request belongs to
-// one goroutine at a time. A nil Request carries nothing and has no Writer.
+// for another request: it remembers identities and decisions. A Request belongs to one
+// goroutine at a time. A nil Request carries nothing and has no Writer.
 type Request struct {
 	// Context is the native request's context, for identifiers and functions of the
 	// application; nil means context.Background. Calls such as Hit take their own.
@@ -37,8 +37,8 @@ type Request struct {
 	// is too late with [Verdict.Refund] and [Request.RefuseDelay]. Nil means that the
 	// request can be held for ever.
 	Holder Holder
-	// HasBody says that the request has a body, or may have one: its length is not 0 or not
-	// known.
+	// HasBody says that the request has a body, or may have one: its length is not 0, or is
+	// unknown.
 	HasBody bool
 
 	perUse bool // see PerUse

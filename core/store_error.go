@@ -31,10 +31,10 @@ func afterwards(ctx context.Context, inProcess bool) (context.Context, context.C
 }
 
 // storeError interprets err, the error of a store call that began before the end of ctx. If
-// the caller has cancelled ctx meanwhile, that is no failure: callersEnd is true, and the
-// error is the cause. A deadline that has passed is a failure, because the store was too
-// slow: the error wraps both ErrBackend and context.DeadlineExceeded. The error policy then
-// decides about the request; see ErrorPolicy.
+// the caller has cancelled ctx meanwhile, that is not a failure: callersEnd is true, and
+// the error is the cause. A deadline that has passed is a failure, because the store was
+// too slow: the error wraps both ErrBackend and context.DeadlineExceeded. The error policy
+// then decides about the request; see ErrorPolicy.
 func storeError(ctx context.Context, err error) (callersEnd bool, _ error) {
 	ended := ctx.Err()
 	late := errors.Is(ended, context.DeadlineExceeded)

@@ -135,7 +135,7 @@ func (t *Throttle) UID() string {
 func (t *Throttle) For(r *Request) Subject { return Subject{throttle: t, request: orEmpty(r)} }
 
 // Key returns the throttle as it applies to an identity that the application names. Any
-// text is accepted; "" is a counter like others.
+// text is accepted, and "" is a key like any other.
 //
 // Identifiers make identities of the form "scheme:value", such as "ip:192.0.2.1", and Key
 // finds the same counters by the same text: alice's counter under ByValue("user") is

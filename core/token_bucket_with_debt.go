@@ -12,7 +12,7 @@ import (
 // caller may overdraw, and then waits until the refill has repaid enough of the debt. It
 // admits at most Burst + MaxDebt + floor(length*limit/period) units in any interval.
 //
-// Decision.Limit and Remaining count Burst + MaxDebt; Describe tells the tokens. A refund
+// Decision.Limit and Remaining count Burst + MaxDebt; Describe shows the tokens. A refund
 // restores what [TokenBucket] would.
 type TokenBucketWithDebt struct {
 	// Burst is the number of tokens in a full bucket; 0 means the rate's limit.

@@ -123,7 +123,7 @@ type inbound struct {
 	read     func(ctx context.Context) (Message, error) // the next message, or the error of the connection
 	notify   func(ctx context.Context, notice []byte) error
 	notices  noticeLog
-	kept     atomic.Pointer[pending] // that no read works on; whoever swaps it out owns it
+	kept     atomic.Pointer[pending] // that no read works on; the call that swaps it out owns it
 	lastCall time.Time               // the end of delivery after the peer's close under Delay, zero before
 }
 

@@ -54,7 +54,7 @@ func testRepair(h *harness) {
 	h.wantRepaired(full, true, "after a denial for ever")
 }
 
-// testRepairInDeniedTake: a denied Take stores the repairs of all its ops, also of those
+// testRepairInDeniedTake: a denied Take stores the repairs of all its ops, even of those
 // that would have fitted.
 func testRepairInDeniedTake(h *harness) {
 	full, roomy := h.onCounter()
@@ -102,7 +102,7 @@ func (h *harness) wantAnswers(peeked, taken []traffik.Decision, s traffik.Strate
 	}
 }
 
-// testReset: keys are untouched after a Reset, also in a batch with keys that nobody has
+// testReset: keys are untouched after a Reset, even in a batch with keys that nobody has
 // drawn on. A Reset of no keys is no error.
 func testReset(h *harness, s traffik.Strategy) {
 	a, b := h.pair(s, 5, 5)

@@ -267,8 +267,8 @@ func checkRefund(tr *trial, before []byte, d traffik.Draw, _ []byte, dec traffik
 	}
 }
 
-// checkLateRefund refunds d when the key is as if untouched again, and something else
-// was drawn on it.
+// checkLateRefund refunds d when nothing of it is left on the key, and something else was
+// drawn there.
 func checkLateRefund(tr *trial, _ []byte, d traffik.Draw, _ []byte, dec traffik.Decision) {
 	tr.Helper()
 	if d.Cost <= 0 || !dec.Allowed || dec.FreeAt() == afterAll {
