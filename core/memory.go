@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// DefaultMaxKeys is how many keys a [Memory] holds without [WithMaxKeys].
+// DefaultMaxKeys is how many keys a [Memory] holds at most without [WithMaxKeys].
 const DefaultMaxKeys = 1_000_000
 
 // Memory is the in-process backend. Create it with [NewMemory]. It spreads keys by identity

@@ -31,8 +31,8 @@ type settings struct {
 	onDenied   func(*Request, Verdict)
 	warner     *warner
 
-	// plain means that a hit on a plain key needs nothing but these settings: the case
-	// that has a short path.
+	// plain means that a hit on a plain key needs nothing but these settings, and so takes
+	// the short path.
 	plain bool
 	errs  []error // of the options, until New has returned them
 }
@@ -47,7 +47,7 @@ type optionFunc func(s *settings)
 
 func (f optionFunc) apply(s *settings) { f(s) }
 
-// given is an option whose argument must not be nil. accepted says what to give.
+// given makes an option whose argument must not be nil. accepted is the cure in the error.
 func given(name string, arg any, accepted string, set func(s *settings)) Option {
 	return optionFunc(func(s *settings) {
 		if isNil(arg) {

@@ -8,7 +8,7 @@ import (
 	"github.com/traffik-go/traffik/core/internal/escape"
 )
 
-// complete validates the settings and derives what depends on several of them.
+// complete validates the settings and derives the fields that depend on several of them.
 func (s *settings) complete() error {
 	if strings.TrimSpace(s.uid) == "" {
 		s.refuse("the uid is empty: %q; give the throttle a name, such as \"api:items\"", s.uid)
@@ -83,7 +83,7 @@ func (s *settings) fits(cost int64) bool {
 	if s.classOf != nil {
 		classer, ok := s.strategy.(Classer)
 		if !ok {
-			return true // nobody knows
+			return true // its capacity may depend on classes that it doesn't list
 		}
 		classes = append(classes, classer.Classes()...)
 	}

@@ -66,10 +66,11 @@ func (l *limits) write(ctx context.Context, m Message, deadline time.Time, send 
 	return l.closing.explain(send())
 }
 
-// Wrap limits the inbound messages of conn to what limit admits for from. The [Mode] decides what
-// happens to the others. Read writes notices to conn, so conn must allow writes from several
-// goroutines, as coder/websocket does. Otherwise give [WithNotifier]. Wrap panics if conn, from,
-// limit or an option is nil, or if the mode closes and conn has no way to.
+// Wrap limits the inbound messages of conn. Each one is a hit on limit for the client of from.
+// The [Mode] decides what happens to messages over the limit. Read writes notices to conn, so
+// conn must allow writes from several goroutines, as coder/websocket does. Otherwise give
+// [WithNotifier]. Wrap panics if conn, from, limit or an option is nil, or if the mode closes and
+// conn has no way to.
 func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, opts ...Option) *Conn[T] {
 	if isNil(conn) {
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")
@@ -149,8 +150,9 @@ func (c *Conn[T]) Close(code int, reason string) error {
 	return closing.closer(code, reason)
 }
 
-// CloseNow closes the connection without a close frame, by the library's CloseNow, and ends what is
-// held as [Conn.Close] does. It returns [errors.ErrUnsupported] if the library has no such method.
+// CloseNow closes the connection without a close frame, by the library's CloseNow, and ends held
+// messages and writes, as [Conn.Close] does. It returns [errors.ErrUnsupported] if the library has
+// no such method.
 func (c *Conn[T]) CloseNow() error {
 	if err := c.misused(context.Background()); err != nil {
 		return err

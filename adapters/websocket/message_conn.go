@@ -53,15 +53,15 @@ func (l writeLock) unlock() { <-l }
 // writeDeadliner is a connection whose writes may have a deadline, as in gorilla/websocket.
 type writeDeadliner interface{ SetWriteDeadline(t time.Time) error }
 
-// WrapMessages limits the inbound messages of conn to what limit admits for from. The [Mode]
-// decides what happens to the others. Calls of the store use the context of from, which doesn't end
-// if it comes from [From]. WrapMessages panics if conn, from, limit or an option is nil, or if a
-// mode closes and conn has no way to.
+// WrapMessages limits the inbound messages of conn. Each one is a hit on limit for the client of
+// from. The [Mode] decides what happens to messages over the limit. Calls of the store use the
+// context of from, which doesn't end if it comes from [From]. WrapMessages panics if conn, from,
+// limit or an option is nil, or if a mode closes and conn has no way to.
 //
-// Notices are written from within ReadMessage, and the connection beneath allows one writer at a
-// time. So write through the MessageConn, or give [WithNotifier] and keep your own writer. Before
-// this call, set everything that the connection doesn't lock, such as the read limit and the
-// compression of gorilla/websocket.
+// ReadMessage writes notices, and the connection beneath allows one writer at a time. So write
+// through the MessageConn, or give [WithNotifier] and keep your own writer. Before this call, set
+// everything that the connection doesn't lock, such as the read limit and the compression of
+// gorilla/websocket.
 func WrapMessages(conn MessageSocket, from *traffik.Request, limit traffik.Limiter, opts ...Option) *MessageConn {
 	if isNil(conn) {
 		panic("traffikws: WrapMessages of a nil connection; check the error of the handshake")
@@ -102,7 +102,7 @@ func (c *MessageConn) ReadMessage() (messageType int, data []byte, err error) {
 }
 
 // WriteMessage writes a message, one at a time; see [WithOutbound]. A message of type 8, a close
-// frame, ends what is held as [MessageConn.WriteControl] does.
+// frame, ends held messages and writes, as [MessageConn.WriteControl] does.
 func (c *MessageConn) WriteMessage(messageType int, data []byte) error {
 	return c.write(Message{Type: messageType, Data: data}, func() error { return c.conn.WriteMessage(messageType, data) })
 }
@@ -211,8 +211,8 @@ func (c *MessageConn) WriteControl(messageType int, data []byte, deadline time.T
 }
 
 // Close closes the connection beneath, which with gorilla/websocket sends no close frame. It ends
-// what is held, as [MessageConn.WriteControl] does. It returns [errors.ErrUnsupported] if the
-// connection beneath has no Close.
+// held messages and writes, as [MessageConn.WriteControl] does. It returns
+// [errors.ErrUnsupported] if the connection beneath has no Close.
 func (c *MessageConn) Close() error {
 	if err := c.misused(); err != nil {
 		return err

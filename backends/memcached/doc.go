@@ -18,7 +18,7 @@
 // Until then, other processes see the charge.
 //
 // Each key has one time for all application servers: the latest at which any of them wrote
-// it. If clocks differ, the limit admits once what it would admit in that difference; see
-// [WithMaxSkew]. Memcached may forget any key at any time, when memory is short or a server
-// restarts. The key is then untouched.
+// it. If clocks differ, a limit may once admit as much extra as it admits in the time by
+// which they differ; see [WithMaxSkew]. Memcached may forget any key at any time, when
+// memory is short or a server restarts. The key is then untouched.
 package traffikmemcached

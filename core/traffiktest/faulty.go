@@ -74,7 +74,8 @@ func (f *Faulty) ResetNamespace(ctx context.Context) error {
 	return f.forward.ResetNamespace(ctx)
 }
 
-// fault waits as Slow says and returns the error of Fail.
+// fault waits for the time of Slow and returns the error of Fail. It waits without the
+// lock, so that a test can call Fail and Slow meanwhile.
 func (f *Faulty) fault(ctx context.Context) error {
 	f.mu.Lock()
 	err, delay := f.err, f.delay

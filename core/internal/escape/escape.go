@@ -8,14 +8,14 @@ import (
 	"unique"
 )
 
-// maxBytes is the longest part of a key that is kept readable; longer ones
-// are hashed, so that a caller can't make keys of any size.
+// maxBytes is the longest part of a key that is kept readable; longer ones are hashed, so
+// that a caller can't make huge keys.
 const maxBytes = 96
 
-// Part makes text of any origin safe as one part of a key: printable
-// ASCII and bytes from 0x80 on stay, while space, control characters, "%", "|",
-// "+", "#", "{" and "}" become %XX, and parts over 96 bytes their hash. Different
-// texts give different parts. It does not allocate for text that needs nothing.
+// Part makes text of any origin safe as one part of a key: printable ASCII and bytes from
+// 0x80 on stay, while space, control characters, "%", "|", "+", "#", "{" and "}" become
+// %XX, and parts over 96 bytes their hash. Different texts give different parts. It does
+// not allocate for text that needs no change.
 func Part(text string) string {
 	if len(text) > maxBytes {
 		return Hash(text)
@@ -28,9 +28,8 @@ func Part(text string) string {
 	return text
 }
 
-// Hash returns "#" and 128 bits of the SHA-256 of text in base64url: long
-// enough that nobody finds two texts with one hash on purpose within reach,
-// and no way back to a secret of real entropy.
+// Hash returns "#" and 128 bits of the SHA-256 of text in base64url: nobody can find two
+// texts with the same hash, and the hash doesn't reveal a secret with enough entropy.
 func Hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "#" + base64.RawURLEncoding.EncodeToString(sum[:16])
