@@ -40,10 +40,10 @@
 // # Mistakes
 //
 // [New] reports a wrong configuration, such as a nil option, as an error that wraps
-// [ErrConfig]. A mistake that the first test run shows, such as a call of a nil or zero
-// [Throttle] or with a nil context, gives an error that wraps [ErrUsage], whatever the
-// error policy. Where there is no error to return, it panics. The zero [Verdict] allows,
-// and a nil [Request] is an empty one.
+// [ErrConfig]. Some mistakes show in the first test run, such as a call of a nil or zero
+// [Throttle], or with a nil context. They give an error that wraps [ErrUsage], whatever the
+// error policy. A call that returns no error panics instead. The zero [Verdict] allows, and
+// a nil [Request] is an empty one.
 //
 // Without [WithBackend] all throttles share one bounded in-process store. The package
 // imports the standard library only.

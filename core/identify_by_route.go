@@ -18,9 +18,9 @@ import (
 // router's 404 or 405, and no client gets a fresh bucket by making up a path or a method.
 //
 // Where no router knows the route, such as in net/http middleware around an [http.ServeMux]
-// instead of inside it, ByRoute fails under the throttle's error policy: by default every
-// request gets 503, so the first one shows the mistake. In a middleware that echo runs
-// before it routes (Pre), every request looks like a request without a route.
+// instead of inside it, ByRoute fails, and the throttle's error policy decides. By default
+// every request then gets 503, so the first one shows the mistake. In a middleware that
+// echo runs before it routes (Pre), every request looks like a request without a route.
 func ByRoute() *Identifier { return byRoute }
 
 var byRoute = &Identifier{

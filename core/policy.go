@@ -6,12 +6,11 @@ import "errors"
 // rate or a cost function did. A deadline that passes meanwhile is such an error too,
 // because the store or the function was too slow.
 //
-// The policy does not apply to two kinds of errors, which are always returned: the cause of a
-// context that had ended before the call or that the caller cancelled, and the error of a
-// wrong call, which wraps [ErrUsage]. There are two exceptions. A throttle under
-// [WithReportOnly] lets a request pass even if its backend refuses the call as wrong. The
-// policy also decides about a negative cost from a cost function, though that error wraps
-// ErrUsage.
+// Two kinds of errors are returned whatever the policy: the cause of a context that had ended
+// before the call or that the caller cancelled, and the error of a wrong call, which wraps
+// [ErrUsage]. There are two exceptions. A throttle under [WithReportOnly] lets a request pass
+// even if its backend refuses the call as wrong. The policy also decides about a negative
+// cost from a cost function, though that error wraps ErrUsage.
 //
 // Requests that FailOpen or FailClosed decides are logged; see [WithLogger].
 type ErrorPolicy uint8

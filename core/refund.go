@@ -75,10 +75,10 @@ func (v Verdict) Refund(ctx context.Context) error {
 // RefundWithin is [Verdict.Refund] for callers that must not wait long for a slow store: it
 // returns after wait at the latest. A refund that takes longer goes on in the background for
 // up to five seconds. It counts as Uncharged unless it fails, and its error is lost.
-// RefundWithin waits for in-process stores, and for all stores while a thousand refunds of
-// the process run in the background, so that a store that hangs does not collect more and
-// more of them. If a backend other than an in-process one panics, the panic is returned as
-// an error.
+// RefundWithin always waits for in-process stores. While a thousand refunds of the process
+// run in the background, it waits for all stores, so that a store that hangs does not
+// collect more and more of them. If a backend other than an in-process one panics, the panic
+// is returned as an error.
 func (v Verdict) RefundWithin(ctx context.Context, wait time.Duration) error {
 	if ctx == nil {
 		return errNoContext

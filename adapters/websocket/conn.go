@@ -101,9 +101,10 @@ func (c *Conn[T]) misused(ctx context.Context) error {
 	return nil
 }
 
-// Read returns the next message that the limit admits. It returns the errors of the connection,
-// those of [Meter.Allow] and of writing a notice, a [DeniedError] once the connection was closed
-// over the limit, and a [TooBigError] once the peer has sent a message above [WithMaxMessageBytes].
+// Read returns the next message that the limit admits. It returns the errors of the connection, of
+// [Meter.Allow] and of writing a notice. Once the connection was closed over the limit, it returns
+// a [DeniedError]. Once the peer has sent a message above [WithMaxMessageBytes], it returns a
+// [TooBigError].
 //
 // Writing a notice takes up to five seconds, even if ctx ends. A Read that closes the connection
 // blocks as long as the library's Close, which is broken off after ten seconds if the library has

@@ -85,9 +85,9 @@ func (c *MessageConn) misused() error {
 }
 
 // ReadMessage returns the next message that the limit admits. It returns the errors of the
-// connection, those of [Meter.Allow] and of writing a notice, a [DeniedError] once the connection
-// was closed over the limit, and a [TooBigError] once the peer has sent a message above
-// [WithMaxMessageBytes].
+// connection, of [Meter.Allow] and of writing a notice. Once the connection was closed over the
+// limit, it returns a [DeniedError]. Once the peer has sent a message above
+// [WithMaxMessageBytes], it returns a [TooBigError].
 //
 // A read that ends the connection without [WithCloser] first reads what the peer had already sent,
 // for up to five seconds, and then closes the connection beneath. If another write blocks a notice

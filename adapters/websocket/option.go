@@ -20,7 +20,7 @@ type Mode struct {
 }
 
 // Notify drops the message and tells the sender. For an inbound message a notice tells the peer,
-// once per burst of denials and never twice within [NoticeInterval]; a burst ends when a message is
+// once per burst of denials and never twice within [NoticeInterval]. A burst ends when a message is
 // admitted or the announced wait is over. For an outbound message the write returns a
 // [DeniedError].
 func Notify() Mode { return Mode{} }
@@ -44,18 +44,18 @@ func Drop() Mode { return Mode{silent: true} }
 // then the error of the close. Messages left after the longer of the bound and [DefaultMaxDelay] are
 // dropped. When the connection breaks, or you close it by [Conn.Close], [Conn.CloseNow],
 // [MessageConn.WriteControl] or [MessageConn.Close], the held message and those read ahead are
-// neither charged nor delivered, and reads return the error of the connection. Close through the
-// wrapper. If you close the connection beneath, the wrapper can't tell the peer's answer from a
-// close by the peer: messages read ahead are then delivered and charged as above, even after the
-// connection beneath is closed.
+// dropped uncharged. Reads then return the error of the connection. Close through the wrapper. If
+// you close the connection beneath, the wrapper can't tell the peer's answer from a close by the
+// peer: messages read ahead are then delivered and charged as above, even after the connection
+// beneath is closed.
 //
 // When the context of a Read ends while a message is held, the next Read continues with the message
 // and the rest of its wait, and doesn't charge it again. If the connection ends instead, the charge
 // is refunded. A write whose context or deadline ends before its turn is denied at once.
 //
-// With gorilla/websocket and other libraries that have handlers and read deadlines, note that a
-// goroutine of the wrapper reads ahead, and that its read continues after ReadMessage has returned,
-// until a message comes. So handlers of pings, pongs and closes may run there at any time: share
+// A goroutine of the wrapper reads ahead, and its read continues after ReadMessage has returned,
+// until a message comes. That matters with gorilla/websocket and other libraries that have handlers
+// and read deadlines. So handlers of pings, pongs and closes may run there at any time: share
 // nothing with them without a lock. A panic in a handler continues in the next ReadMessage. A read
 // deadline also runs while a message is held or processed, and ends the connection: move it in the
 // handler of pongs, or make it longer than both take.

@@ -27,8 +27,8 @@ var (
 	ErrTimeout = fmt.Errorf("%w: redis did not answer in time", traffik.ErrBackend)
 	// ErrMemory is wrapped when Redis refuses to write because it has reached maxmemory.
 	ErrMemory = fmt.Errorf("%w: redis is out of memory", traffik.ErrBackend)
-	// ErrReadOnly is wrapped when the server takes no writes, because it is a replica, as
-	// for a moment after a failover, or because it can't save its data (MISCONF).
+	// ErrReadOnly is wrapped when the server takes no writes. Either it is a replica, which
+	// happens briefly after a failover, or it can't save its data (MISCONF).
 	ErrReadOnly = fmt.Errorf("%w: the redis server is read-only", traffik.ErrBackend)
 	// ErrPermission is wrapped when the user lacks a right; docs/redis.md lists them.
 	ErrPermission = fmt.Errorf("%w: redis refuses a command to this user", traffik.ErrBackend)
