@@ -1,5 +1,5 @@
-// Package benchmarks measures in-process decisions beside the peers, each
-// configured as its documentation advises.
+// Package benchmarks compares in-process decisions with those of the peers, each configured
+// as its documentation advises.
 package benchmarks
 
 import (
@@ -25,8 +25,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Limit is how much a contender is to admit: Units per Period, all of them at
-// once if they come so.
+// Limit is how much a contender has to admit: Units per Period, even if all of them come at
+// once.
 type Limit struct {
 	Units  int
 	Period time.Duration
@@ -35,15 +35,15 @@ type Limit struct {
 // Contender is one limiter under measurement.
 type Contender struct {
 	Name string
-	// Ours marks Traffik's, which are compared with the best of the others.
+	// Ours marks Traffik's contenders, which are compared with the best of the others.
 	Ours bool
 	// New makes a limiter with room for keys and returns its decision. The
 	// decision is safe for concurrent use; stop frees what it holds.
 	New func(l Limit, keys int) (allow func(key string) bool, stop func())
-	// NewGate makes several limits that all have to admit, nil for a contender that
-	// knows no better than to ask as many limiters one after the other.
+	// NewGate makes several limits that all have to admit, nil for a contender that can
+	// only ask its limiters one after the other.
 	NewGate func(l Limit, keys, limits int) (allow func(key string) bool, stop func())
-	// NewRefund makes a decision of which a part is refunded, nil for a contender
+	// NewRefund makes a decision and refunds a part of it. It is nil for a contender
 	// without refunds, whose plain decision is measured.
 	NewRefund func(l Limit, keys int) (allow func(key string) bool, stop func())
 }
@@ -74,7 +74,7 @@ func (c Contender) Gate(l Limit, keys, limits int) (allow func(key string) bool,
 		}
 }
 
-// Refund makes a decision of which a part is refunded, or a plain one.
+// Refund makes a decision and refunds a part of it, or makes a plain decision.
 func (c Contender) Refund(l Limit, keys int) (allow func(key string) bool, stop func()) {
 	if c.NewRefund != nil {
 		return c.NewRefund(l, keys)
@@ -82,8 +82,8 @@ func (c Contender) Refund(l Limit, keys int) (allow func(key string) bool, stop 
 	return c.New(l, keys)
 }
 
-// Check reports that c doesn't limit as it is configured: five at once and no
-// sixth, of one limit and of five.
+// Check reports a contender that doesn't limit as configured: it must admit five at once
+// and no sixth, with one limit and with five.
 func (c Contender) Check() error {
 	if err := check(c.New); err != nil {
 		return fmt.Errorf("%s, one limit: %w", c.Name, err)
@@ -109,7 +109,7 @@ func check(newLimiter func(Limit, int) (func(string) bool, func())) error {
 	return nil
 }
 
-// admitted is how many of 20 calls are.
+// admitted returns how many of 20 calls are admitted.
 func admitted(allow func() bool) (n int) {
 	for range 20 {
 		if allow() {
@@ -130,7 +130,7 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// Contenders are all that are measured.
+// Contenders are all limiters that are measured.
 func Contenders() []Contender {
 	return append(ours(), peers()...)
 }
@@ -200,8 +200,8 @@ func newGoLimiter(l Limit, _ int) (func(string) bool, func()) {
 	}, func() { _ = store.Close(ctx) }
 }
 
-// newXTime is what most tutorials end with: a limiter for each key in a
-// sync.Map, which nobody ever empties.
+// newXTime is the usual result of tutorials: a limiter for each key in a sync.Map that
+// nobody ever empties.
 func newXTime(l Limit, _ int) (func(string) bool, func()) {
 	var limiters sync.Map
 	perSecond := rate.Limit(float64(l.Units) / l.Period.Seconds())
@@ -264,7 +264,7 @@ func newHTTPRate(l Limit, _ int) (func(string) bool, func()) {
 	}, nothing
 }
 
-// Keys returns n keys as an application has them.
+// Keys returns n keys such as applications have.
 func Keys(n int) []string {
 	keys := make([]string, n)
 	for i := range keys {

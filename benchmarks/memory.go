@@ -2,8 +2,8 @@ package benchmarks
 
 import "runtime"
 
-// BytesPerKey returns what c holds for each key, with n known to it. The text
-// of the keys is not counted where a contender keeps the caller's string.
+// BytesPerKey returns how many bytes c holds for each key when it knows n keys. The text of
+// the keys is not counted where a contender keeps the caller's string.
 func BytesPerKey(c Contender, keys []string) float64 {
 	before := heap()
 	allow, stop := c.New(plentyForMany, len(keys))

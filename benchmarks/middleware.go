@@ -30,11 +30,11 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// Middleware is a limiter in front of a handler that answers with nothing.
+// Middleware is a limiter in front of a handler that sends an empty answer.
 type Middleware struct {
 	Name string
 	Ours bool
-	// New makes the whole server; one that is Bare has no limiter.
+	// New makes the whole server, without a limiter if Bare is set.
 	Bare bool
 	New  func(l Limit) http.Handler
 }
@@ -42,7 +42,7 @@ type Middleware struct {
 // Frameworks are the routers whose middlewares are measured.
 var Frameworks = []string{"gin", "echo", "chi"}
 
-// Middlewares are those for a framework, the bare handler first. All count
+// Middlewares returns the middlewares for a framework, the bare handler first. All count
 // client addresses.
 func Middlewares(framework string) []Middleware {
 	switch framework {
@@ -148,8 +148,8 @@ func peer(r *http.Request) (string, error) {
 	return httprate.CanonicalizeIP(host), err
 }
 
-// Check reports that m doesn't limit, or a bare handler does: five requests of one
-// client pass.
+// Check reports a middleware that doesn't limit, and a bare handler that does: five
+// requests of one client have to pass.
 func (m Middleware) Check() error {
 	want := 5
 	if m.Bare {
@@ -185,7 +185,7 @@ func (s *Served) Status() int {
 	return s.writer.status
 }
 
-// Round serves n requests and returns the nanoseconds of one.
+// Round serves n requests and returns the nanoseconds per request.
 func (s *Served) Round(n int) float64 {
 	start := time.Now()
 	for range n {
@@ -194,7 +194,7 @@ func (s *Served) Round(n int) float64 {
 	return float64(time.Since(start)) / float64(n)
 }
 
-// discard is a ResponseWriter that keeps the status alone.
+// discard is a ResponseWriter that keeps only the status.
 type discard struct {
 	header http.Header
 	status int

@@ -20,16 +20,16 @@ type Workload struct {
 	Fresh bool
 	// Exhausted uses every key up before the time is taken.
 	Exhausted bool
-	// Gate is how many limits are asked at once, all of which have to admit; 0 is one
-	// without a gate.
+	// Gate is how many limits are asked at once, all of which have to admit; 0 means one
+	// limit without a gate.
 	Gate int
 	// Refund refunds a part of each decision.
 	Refund bool
 }
 
-// The limits of workloads that deny nobody are never reached, and yet a unit
-// takes longer to come back than its key is left alone: a limiter that frees
-// untouched keys would else be measured with an empty store.
+// The limits of workloads that deny nobody are never reached. Yet each unit takes longer to
+// come back than the time until its key is used again: otherwise a limiter that frees
+// untouched keys would be measured with an empty store.
 var (
 	plentyForOne  = Limit{Units: 1_000_000_000, Period: 24 * time.Hour}
 	plentyForMany = Limit{Units: 10_000, Period: 24 * time.Hour}
@@ -38,7 +38,7 @@ var (
 // scarce is used up at once and does not come back while it is measured.
 var scarce = Limit{Units: 1, Period: 24 * time.Hour}
 
-// Workloads are all that are measured of single decisions.
+// Workloads are all workloads of single decisions.
 var Workloads = []Workload{
 	{Name: "hot-key", Limit: plentyForOne, Keys: 1},
 	{Name: "hot-key-parallel", Limit: plentyForOne, Keys: 1, Parallel: true},
@@ -107,8 +107,8 @@ func Prepare(c Contender, w Workload, keys []string) *Bench {
 	return b
 }
 
-// Check reports a key that is not answered as the workload says. It looks at up to
-// a thousand of them.
+// Check reports a key whose answer is not the one that the workload expects. It checks up
+// to a thousand keys.
 func (b *Bench) Check() error {
 	for i := 0; i < len(b.keys); i += max(1, len(b.keys)/1000) {
 		if got := b.allow(b.keys[i]); got == b.workload.Exhausted {
@@ -121,8 +121,8 @@ func (b *Bench) Check() error {
 // Close frees the contender.
 func (b *Bench) Close() { b.stop() }
 
-// lap is how many keys are passed, at most, before the time is taken: the
-// contender before has filled the caches with its own.
+// lap is how many keys are used, at most, before the time is taken: the previous contender
+// has filled the caches with its data.
 const lap = 10_000
 
 // Round calls n times, or once for each key if they are to be new, and returns

@@ -24,8 +24,8 @@ var (
 	rounds = flag.Int("rounds", 101, "rounds of each contender")
 )
 
-// slice is how long a round takes, about: long enough for the clock, and so
-// short that most rounds are not interrupted by what else the machine does.
+// slice is roughly how long a round takes: long enough for the clock, and so short that
+// other work on the machine interrupts few rounds.
 const slice = 300 * time.Microsecond
 
 func main() {
@@ -66,7 +66,7 @@ type figure struct {
 	value float64
 }
 
-// timed is what can be measured in rounds of n calls.
+// timed can be measured in rounds of n calls.
 type timed interface {
 	Round(n int) float64
 }
@@ -94,7 +94,7 @@ func decisions(w benchmarks.Workload, keys []string) {
 	report(w.Name, figures)
 }
 
-// middleware reports what each adds to the bare handler.
+// middleware reports how much each middleware adds to the bare handler.
 func middleware(name, framework string) {
 	all := benchmarks.Middlewares(framework)
 	served := make([]timed, len(all))

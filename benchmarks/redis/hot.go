@@ -28,7 +28,7 @@ const (
 	hotVariable = "TRAFFIK_BENCH_HOT"
 )
 
-// hotTask is one process: Addr and Strategy are what it is told, the others its answer.
+// hotTask is one process: Addr and Strategy are its input, the other fields its answer.
 type hotTask struct {
 	Addr, Strategy          string
 	Draws, Contended, Other int64

@@ -30,14 +30,14 @@ import (
 
 const (
 	rounds = 21
-	// slice is how long one round of one contender takes: short, so that those of a
-	// round find the machine in the same state.
+	// slice is how long one contender runs in a round. It is short, so that all contenders
+	// of a round find the machine in the same state.
 	slice = 150 * time.Millisecond
-	// keys is how many each caller goes through.
+	// keys is the number of keys that each caller goes through.
 	keys = 100
-	// limit, an hour, is never reached. It is one that redis_rate can count: 10^9 a
-	// second is less for a draw than its floating-point time tells apart, and it
-	// writes nothing then.
+	// limit, per hour, is never reached. redis_rate can count it: at 10^9 a second, one
+	// draw takes less time than its floating-point numbers can tell apart, and it writes
+	// nothing.
 	limit  = 1_000_000_000
 	period = time.Hour
 )
@@ -67,7 +67,7 @@ type contender struct {
 	allow allow
 }
 
-// figures are what one contender did in one round.
+// figures are the results of one contender in one round.
 type figures struct {
 	perSecond float64
 	p99       time.Duration
@@ -150,7 +150,7 @@ func contenders(client *goredis.Client) ([]contender, func(), error) {
 	return all, func() { _ = backend.Close() }, nil
 }
 
-// counts tries whether each decision of c leaves something in Redis.
+// counts checks whether each decision of c leaves something in Redis.
 func counts(client *goredis.Client, c contender) error {
 	ctx := context.Background()
 	if err := client.ConfigResetStat(ctx).Err(); err != nil {
@@ -189,7 +189,7 @@ func measure(client *goredis.Client, w workload, all []contender) error {
 	return nil
 }
 
-// report prints the median of each figure, and ours over the peer's.
+// report prints the median of each figure, and the ratio of ours to the peer's.
 func report(w workload, all []contender, got [][]figures) {
 	for i, c := range all {
 		median := func(field func(round int) float64) float64 {

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// server returns the address of a Redis server: that of REDIS, or of one started
-// for the occasion.
+// server returns the address of a Redis server: the one in REDIS, or one that it starts.
 func server() (addr string, stop func(), err error) {
 	if addr := os.Getenv("REDIS"); addr != "" {
 		return addr, func() {}, nil

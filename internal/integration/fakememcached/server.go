@@ -78,7 +78,8 @@ func (s *Server) Len() int {
 	return len(s.items)
 }
 
-// OnCommand has f called with each command's first line before it is carried out.
+// OnCommand makes the server call f with the first line of each command before it carries
+// the command out.
 func (s *Server) OnCommand(f func(line string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +105,7 @@ func (s *Server) GoOn() {
 	}
 }
 
-// Close closes all connections and returns when none is served any more.
+// Close closes all connections and returns when no goroutine serves one.
 func (s *Server) Close() {
 	s.GoOn()
 	s.mu.Lock()

@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// Custom is a server that a test configures itself, a proxy for example. It is
-// always a process, and one alone: what it forks would outlive it.
+// Custom is a server that a test configures itself, a proxy for example. It is always a
+// single process: its children would outlive it.
 type Custom struct {
 	Name   string // for messages
 	Binary string // looked for in PATH and in /usr/sbin
 	Advice string // how to get it on Debian
-	// Args and Files are its command line and the files that it needs in dir,
-	// which is the test's own. It has to listen on 127.0.0.1 at port.
+	// Args and Files are its command line and the files that it needs in dir, which no
+	// other test uses. It has to listen on 127.0.0.1 at port.
 	Args  func(port int, dir string) []string
 	Files func(port int, dir string) map[string]string
 }

@@ -9,10 +9,9 @@ import (
 // memoryFS is where Linux keeps files in memory.
 const memoryFS = "/dev/shm"
 
-// newDir makes the directory of one server, in memory where the system has a
-// place for that. Members of a Cluster and sentinels wait for the disk (fsync)
-// before they vote: where a busy one takes half a second for it, they do not
-// replace a killed master within half a minute.
+// newDir makes the directory of one server, in memory where the system can. Members of a
+// Cluster and sentinels wait for the disk (fsync) before they vote. If a busy disk takes
+// half a second for that, they do not replace a killed master within half a minute.
 func newDir() (string, error) {
 	dir, err := os.MkdirTemp(memoryFS, "traffik-test-")
 	if err != nil {
@@ -21,8 +20,8 @@ func newDir() (string, error) {
 	return dir, nil
 }
 
-// write puts the files that the program needs into its directory, unless they
-// are there: servers change their own.
+// write puts the files that the program needs into its directory. It leaves existing ones
+// alone, because servers change their files.
 func (p program) write(dir string) error {
 	for name, text := range p.files {
 		if err := writeNew(filepath.Join(dir, name), text); err != nil {

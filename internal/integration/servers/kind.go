@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// kind is what Redis and Memcached differ in.
+// kind describes the differences between Redis and Memcached.
 type kind struct {
 	name     string
 	binary   string
@@ -136,7 +136,7 @@ func (k *kind) launch(t testing.TB, programOf func(port int, dir string) program
 	return nil, fmt.Errorf("servers: %s from %s: %w", k.name, from, err)
 }
 
-// on starts the server on a new port; what failed to start is removed.
+// on starts the server on a new port. If it fails to start, on removes it.
 func (s *Server) on(ctx context.Context, from source, programOf func(port int, dir string) program) error {
 	port, err := freePort()
 	if err != nil {

@@ -19,8 +19,8 @@ const (
 	slots          = 16384
 	// groupTimeout bounds how long servers may take to find each other.
 	groupTimeout = 2 * time.Minute
-	// nodeTimeout is after how long nodes give one up that does not answer, and its
-	// replica takes over.
+	// nodeTimeout is the time after which nodes give up a node that does not answer, and
+	// its replica takes over.
 	nodeTimeout = 2 * time.Second
 )
 
@@ -150,8 +150,7 @@ func (*Cluster) replicate(ctx context.Context, clients []*redis.Client) error {
 	return nil
 }
 
-// introduce tells everybody of everybody: waiting until word gets round would
-// take seconds.
+// introduce tells each node about all others, since their gossip would take seconds.
 func (c *Cluster) introduce(ctx context.Context, clients []*redis.Client) error {
 	for i, client := range clients {
 		for _, other := range c.Nodes[i+1:] {

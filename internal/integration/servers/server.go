@@ -1,6 +1,6 @@
 // Package servers hands real Redis and Memcached servers to tests.
 //
-// A single server comes from the first of these that is there:
+// A single server comes from the first of these sources that is available:
 //
 //   - the address in TRAFFIK_TEST_REDIS or TRAFFIK_TEST_MEMCACHED, for tests
 //     that ask for nothing special;
@@ -11,10 +11,10 @@
 //   - a container whose image has to be pulled first. An image that the
 //     environment names is pulled before processes are thought of.
 //
-// TRAFFIK_TEST_SOURCE=container or =process leaves only that one. Without any
-// of them the test fails and says how to get one. Every server listens on
-// 127.0.0.1 alone and is gone with the test, also when the test binary dies.
-// [Custom] starts any other server in the same manner.
+// TRAFFIK_TEST_SOURCE=container or =process leaves only that source. If none is available,
+// the test fails and says how to get one. Every server listens on 127.0.0.1 alone and ends
+// with the test, even if the test binary dies. [Custom] starts any other server in the same
+// manner.
 package servers
 
 import (
