@@ -35,7 +35,8 @@
 //     store
 //   - A strategy: [Strategy], the optional powers [Validator], [Describer], [Classer] and
 //     [StateSizer]
-//   - An adapter: [Request], [Source], [Router], [Holder]
+//   - An adapter: [Request], [Holder], [Source] and its optional powers [Router] and
+//     [Detacher]
 //
 // # Mistakes
 //

@@ -14,7 +14,8 @@ var (
 	ErrRate = errors.New("traffik: invalid rate")
 	// ErrUsage is wrapped by errors about a wrong call, such as HitN with a negative n.
 	ErrUsage = errors.New("traffik: wrong use")
-	// ErrIdentity is wrapped when an identifier fails or finds nobody.
+	// ErrIdentity is wrapped when an identifier fails. A missing identity is not a failure:
+	// see [ErrAbsent].
 	ErrIdentity = errors.New("traffik: no identity")
 	// ErrBackend is wrapped when the store failed and nothing is known.
 	ErrBackend = errors.New("traffik: backend failed")

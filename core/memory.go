@@ -30,9 +30,9 @@ const DefaultMaxKeys = 1_000_000
 // key in a full shard replaces an expired key. If there is none, it replaces a key of the
 // largest throttle above its share, or else a key of the same throttle that is neither used
 // up nor denied. It looks at a sample of such keys and replaces the one with the most
-// remaining units. If there is none, the new key is counted on an overflow counter under
-// its throttle's rate and strategy. A throttle has about one such counter for sixteen keys,
-// and new keys are spread over them by identity. So every caller is always limited.
+// remaining units. If no key may be replaced, the new key is counted on an overflow counter
+// under its throttle's rate and strategy. A throttle has about one such counter for sixteen
+// keys, and new keys are spread over them by identity. So every caller is always limited.
 //
 // A full store is not exact: a key that was replaced starts afresh when it comes again, and
 // new keys on one overflow counter share a limit. The store then logs a warning (see

@@ -30,7 +30,7 @@ func CheckOps(ops []traffik.Op, out []traffik.Decision) error {
 	return nil
 }
 
-// ClampCost returns cost limited to [-2^53, 2^53+2], as every [traffik.Draw] has it. Any
+// ClampCost returns cost limited to the range of [traffik.Draw.Cost], -2^53 to 2^53+2. Any
 // result above 2^53 stands for "more than every limit".
 func ClampCost(cost int64) int64 { return count.ClampCost(cost) }
 
@@ -55,8 +55,8 @@ type Change struct {
 // Draw.Now of each, which DecideAll clamps to the range of a [traffik.Instant]. All slices
 // must be as long as ops.
 //
-// When an op that is not Advisory denies, DecideAll decides the ops that would fit again
-// with Cost 0. Their changes are then repairs only.
+// When an op that is not Advisory denies, DecideAll decides the ops that would fit a second
+// time, with Cost 0. Their changes are then repairs only.
 func DecideAll(ops []traffik.Op, states [][]byte, out []traffik.Decision, changes []Change) {
 	stopped := false
 	for _, again := range [...]bool{false, true} {
