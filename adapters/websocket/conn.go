@@ -69,8 +69,8 @@ func (l *limits) write(ctx context.Context, m Message, deadline time.Time, send 
 // Wrap limits the inbound messages of conn. Each one is a hit on limit for the client of from.
 // The [Mode] decides what happens to messages over the limit. Read writes notices to conn, so
 // conn must allow writes from several goroutines, as coder/websocket does. Otherwise give
-// [WithNotifier]. Wrap panics if conn, from, limit or an option is nil, or if the mode closes and
-// conn has no way to.
+// [WithNotifier]. Wrap panics if conn, from, limit or an option is nil, or if the mode closes
+// connections and conn has no method for that and no [WithCloser] is given.
 func Wrap[T ~int](conn Socket[T], from *traffik.Request, limit traffik.Limiter, opts ...Option) *Conn[T] {
 	if isNil(conn) {
 		panic("traffikws: Wrap of a nil connection; check the error of the handshake")

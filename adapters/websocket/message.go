@@ -46,9 +46,9 @@ func MessageOf(r *traffik.Request) (m Message, ok bool) {
 	return source.message, true
 }
 
-// CostBySize returns a cost function for [traffik.WithCostFunc]: one unit for each started block of
-// that many bytes, and one unit for an empty message. CostBySize(1) counts bytes; combine it with a
-// rate such as "64000/s". It panics for less than 1 byte.
+// CostBySize returns a cost function for [traffik.WithCostFunc]: one unit for each block of that
+// many bytes, a partial block included, and one unit for an empty message. CostBySize(1) counts
+// bytes; combine it with a rate such as "64000/s". It panics if bytes is below 1.
 func CostBySize(bytes int) func(*traffik.Request) (units int64, err error) {
 	if bytes < 1 {
 		panic(fmt.Sprintf("traffikws: CostBySize(%d); accepted is 1 byte or more", bytes))

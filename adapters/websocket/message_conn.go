@@ -56,7 +56,8 @@ type writeDeadliner interface{ SetWriteDeadline(t time.Time) error }
 // WrapMessages limits the inbound messages of conn. Each one is a hit on limit for the client of
 // from. The [Mode] decides what happens to messages over the limit. Calls of the store use the
 // context of from, which doesn't end if it comes from [From]. WrapMessages panics if conn, from,
-// limit or an option is nil, or if a mode closes and conn has no way to.
+// limit or an option is nil, or if a mode closes connections and conn has no method for that and
+// no [WithCloser] is given.
 //
 // ReadMessage writes notices, and the connection beneath allows one writer at a time. So write
 // through the MessageConn, or give [WithNotifier] and keep your own writer. Before this call, set
