@@ -36,9 +36,13 @@ const (
 	// refundTimeout bounds refunding what was charged. It does not depend on the caller,
 	// who may have left.
 	refundTimeout = 5 * time.Second
-	// lookAfter is how long a call waits for a key before it looks whether it would
-	// change anything. Batches come and go meanwhile, so most calls never look.
-	lookAfter = 200 * time.Millisecond
+	// lookAfter is how long a call waits for a key before it looks whether it would change
+	// anything: four round trips at 2.4 ms, in which the batch under way ends and the next
+	// one begins. A call that joins a batch rarely waits for longer, and if it looked after
+	// one or two round trips, a busy key would be read for each caller, without sooner
+	// answers. A call that can't join one, over several keys without [MultiWriter], would
+	// wait for all before it.
+	lookAfter = 10 * time.Millisecond
 	// maxLooks is how many calls look at once: enough for a flood of denials, and fewer
 	// than a client has connections.
 	maxLooks = 16
@@ -50,7 +54,7 @@ const (
 // A Take reads its keys, decides in Go and writes: two round trips, or one for a denial.
 // Calls of one process on one key never conflict. While the backend works on one batch of
 // them, others wait and form the next batch, which it decides in order of arrival with one
-// read and one write. A Take that has waited for 200 ms checks whether it would be denied,
+// read and one write. A Take that has waited for 10 ms checks whether it would be denied,
 // and returns if so.
 //
 // A Take returns when its context ends or Options.Timeout passes. The backend then refunds
