@@ -61,7 +61,7 @@ var unavailable = problem{
 	Type:   "about:blank",
 	Title:  "Service Unavailable",
 	Status: http.StatusServiceUnavailable,
-	Detail: "It can't be told at the moment whether the request is within its limit.",
+	Detail: "The server can't check the limit at the moment.",
 }
 
 func (r *Request) writeProblem(p problem) {

@@ -105,7 +105,7 @@ func (s *settings) log(ctx context.Context, message string, attrs ...slog.Attr) 
 func (s *settings) warnOfAnonymous(r *Request) {
 	if s.warner.due(warnAnonymous) {
 		s.log(r.context(), "traffik: requests without an identity share one counter; let the identifier fall back on another, "+
-			"as in FirstOf(user, ClientIP()), or refuse such requests before the limit", slog.String("identity", s.identifier.scheme))
+			"such as FirstOf(user, ClientIP()), or refuse such requests before the limit", slog.String("identity", s.identifier.scheme))
 	}
 }
 
