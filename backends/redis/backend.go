@@ -216,7 +216,9 @@ func (b *Backend) Close() error {
 }
 
 // users counts calls and the goroutines that they have started. Only calls start
-// goroutines: when the count is zero after Close, it stays zero.
+// goroutines: when the count is zero after Close, it stays zero. A call counts itself before
+// it looks whether the backend is closed, so Close sees every call that goes on. It takes no
+// lock, since every call passes here twice.
 type users struct {
 	n    atomic.Int64  // plus closed
 	gone chan struct{} // closed when all have left after that

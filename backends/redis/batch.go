@@ -11,7 +11,9 @@ import (
 	"github.com/traffik-go/traffik/core/store"
 )
 
-// batch is a script call in flight: Takes and Peeks of one slot in order of arrival.
+// batch is a script call in flight: Takes and Peeks of one slot in order of arrival. One
+// goroutine adds the calls, sends the batch, decides the calls from the answer and ends
+// them. Batches come from a pool, so that their slices and tables are allocated once.
 type batch struct {
 	calls []*call
 	keys  table[string]
@@ -47,7 +49,8 @@ const (
 	toldBytes = 7 * 8
 )
 
-// table lists distinct values.
+// table lists distinct values. Each has a size: 1 for a key, which the script knows by its
+// number, and bytes for a draw spec, which the script knows by its distance from the end.
 type table[K comparable] struct {
 	all  []K
 	ends map[K]uint16
@@ -139,8 +142,10 @@ func (b *batch) add(c *call) {
 	}
 }
 
-// read decides the calls in the order in which the script did, from the states that it
-// found on. A log, which may be long, and a custom script decide themselves.
+// read decides the calls in the order in which the script did, beginning with the states
+// that the script found. A draw sees what the draws before it on its key have left, as in
+// the script, so both have the same next states. The script answers itself for logs and
+// custom scripts. script/head.lua describes the answer.
 func (b *batch) read(answer string) error {
 	n, size := len(b.keys.all), 0
 	for i := 8; i < min(8+n, len(answer)); i++ {

@@ -19,6 +19,7 @@ const (
 	firstCustom   = 100
 )
 
+// The flags of a draw spec, as script/take.lua tests them.
 const (
 	flagForce    = 1
 	flagAdvisory = 2

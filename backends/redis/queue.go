@@ -15,6 +15,14 @@ import (
 
 // call is a pending Take or Peek in one slot, decided by script. It has copies of all it
 // needs: its caller may leave at any time.
+//
+// A call passes through these states:
+//   - New: its caller fills it.
+//   - Waiting: it is in the list of a queue, and in names the queue. Until a round trip takes
+//     it up, its caller may take it out of the list; then it is never drawn.
+//   - In flight: in is nil, and the goroutine that sends it owns all fields. A caller that
+//     leaves now doesn't touch it again, and nobody puts it back into the pool.
+//   - Finished: done has a value. The caller owns all fields again.
 type call struct {
 	slot    slot
 	peek    bool
@@ -108,6 +116,10 @@ var errLate = fmt.Errorf("%w: no answer within %v", ErrTimeout, roundTripTimeout
 
 // queue sends calls to one server. Those that arrive while its round trips are in flight
 // go with the next one, in order of arrival. The zero value is ready.
+//
+// inFlight counts the goroutines that make its round trips: callers that send their own
+// call, and senders. Whoever ends such a round trip calls passOn, which starts a sender if
+// calls have come meanwhile; so none waits while nobody sends. Nothing blocks while mu is held.
 type queue struct {
 	mu       sync.Mutex
 	inFlight int // round trips

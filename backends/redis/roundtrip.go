@@ -67,7 +67,9 @@ func (b *Backend) send(ctx context.Context, calls []*call) {
 		if left = again; !wait {
 			continue
 		}
-		if rest(ctx, rand.N(pause)) != nil { //nolint:gosec // chance keeps clients apart, not secrets
+		select {
+		case <-time.After(rand.N(pause)): //nolint:gosec // chance keeps clients apart, not secrets
+		case <-ctx.Done():
 			for _, each := range left {
 				each.end(b.failed(each.sent.Err()), nil)
 			}
@@ -207,15 +209,4 @@ func connectionLost(err error) bool {
 		return !network.Timeout()
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-func rest(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -9,7 +9,8 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// servers is what it takes to reach the keys of a Backend.
+// servers is what it takes to reach the keys of a Backend. The store of the engine has only
+// this, not the Backend that holds the engine.
 type servers struct {
 	client  goredis.UniversalClient
 	single  bool          // no Cluster and no Ring

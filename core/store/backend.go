@@ -337,7 +337,9 @@ func (b *Backend) startAll(batches []*batch) {
 	}
 }
 
-// start runs t and then starts the batches that waited for its keys.
+// start runs t on a goroutine, which belongs to b.work. It answers the calls before it
+// refunds and unlocks: callers need not wait for that. Both happen also if the store ends the
+// goroutine.
 func (b *Backend) start(t *batch) {
 	b.work.Go(func() {
 		defer b.release(t)

@@ -9,7 +9,10 @@ import (
 	traffik "github.com/traffik-go/traffik/core"
 )
 
-// callState is where a call stands.
+// callState is where a call stands. It goes from waiting to taken when a batch begins with
+// it or it joins one, and from there to ended with the batch. A look may end a waiting call
+// early. A caller that leaves sets left from either; the batch then leaves the call out, or
+// refunds it if it was charged already.
 type callState uint8
 
 const (

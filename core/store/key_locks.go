@@ -13,6 +13,11 @@ const maxBatch = 256
 
 // keyLocks let one batch of calls at a time work on a key. Calls that find a key locked wait
 // in order of arrival, and then form a batch. The zero value is ready.
+//
+// A call locks its keys in the order of compareKeys and keeps those that it has while it
+// waits for the next one. So calls can't wait for each other in a circle. Once it has all, it
+// becomes a batch, and the batch holds the locks until release. mu guards all of this, and
+// the state of every call; no store or strategy is called while it is held.
 type keyLocks struct {
 	// multi allows calls over several keys in one batch, for a store that writes them at once.
 	multi bool

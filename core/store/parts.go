@@ -50,7 +50,8 @@ func (p Parts) Run(ctx context.Context, ops []traffik.Op, out []traffik.Decision
 	return ending{err, r.panicked}.result()
 }
 
-// partsRun is one Run.
+// partsRun is one Run. Its goroutines touch only the part that each of them takes; ops and
+// out are filled when all have returned.
 type partsRun struct {
 	Parts
 	ops      []traffik.Op

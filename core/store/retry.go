@@ -29,21 +29,12 @@ func Retry(ctx context.Context, try func() error) error {
 		if !errors.Is(err, ErrConflict) {
 			return err
 		}
-		if err := rest(ctx, rand.N(pause)); err != nil { //nolint:gosec // chance keeps processes apart, not secrets
-			return err
+		select {
+		case <-time.After(rand.N(pause)): //nolint:gosec // chance keeps processes apart, not secrets
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 		pause = min(2*pause, longestPause)
 	}
 	return fmt.Errorf("%w: %d attempts", traffik.ErrContention, maxAttempts)
-}
-
-func rest(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

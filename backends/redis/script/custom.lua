@@ -1,4 +1,6 @@
--- Strategies with a custom script. scripts holds their functions.
+-- Strategies with a custom script. scripts holds their functions; Scripted in custom.go says
+-- what they take and return. This function takes and returns what log does. It checks all
+-- that a script returned, because an error after the first write would leave half a Take.
 
 -- The value that a script returned as name. A wrong one stops everything here, before
 -- anything is written.

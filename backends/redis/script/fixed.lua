@@ -1,4 +1,8 @@
--- FixedWindow: n units in the window that begins at start.
+-- FixedWindow.
+--
+-- n units are counted in the window that begins at start, a multiple of period. The state
+-- is the tag 70 and the doubles t, an instant in the window, and n. A state of an earlier
+-- window counts nothing.
 local start, n, write = now - (now + period < MAX and now % period or math.fmod(now, period)), 0, false
 if state and #state == 17 then
   local tag, t, count = read('<Bdd', state)

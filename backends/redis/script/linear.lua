@@ -1,6 +1,11 @@
--- TokenBucket, TokenBucketWithDebt, LeakyBucket, LeakyBucketWithQueue and GCRA: n + r/period
--- units are in use, of which l/period leak each microsecond. Of a refund, y is when the draw
--- left the key free, z when its turn came.
+-- TokenBucket, TokenBucketWithDebt, LeakyBucket, LeakyBucketWithQueue and GCRA.
+--
+-- One bucket: n + r/period units are in use, of which l/period leak each microsecond, so
+-- that the level needs no fractions. The state is the tag 76 and the doubles t, n, r and
+-- the period, as of t. A draw fits if the units in use, rounded up, leave room below limit.
+--
+-- A refund returns what the draw would still hold: y is when the draw left the key free, z
+-- when its turn in the queue came.
 local n, r, write = 0, 0, false
 if state and #state == 33 then
   local tag, t, whole, rest, was = read('<Bdddd', state)
@@ -15,7 +20,7 @@ if state and #state == 33 then
     end
     if t < now then
       local x, _, q = (now - t) * l, nil, nil
-      if x + period < MAX then
+      if x + period < MAX then -- nearly always: a call of muldiv takes longer
         local rest = x % period
         n, r = n - (x - rest) / period, r - rest
       else

@@ -1,5 +1,10 @@
--- SlidingWindowLog: n entries in order, at[i] with units[i], of which sum counts. Beyond x
--- entries the instants are rounded up to multiples of quantum.
+-- SlidingWindowLog. Takes the state, the cost and whether the draw is forced; returns whether
+-- it fits, the next state, after how long the key resets, and the decision.
+--
+-- There are n entries in order: units[i] were drawn at at[i], and sum of all count. The state
+-- is the tag 87 and two doubles for each entry. Beyond x entries the instants are rounded up
+-- to multiples of quantum, so that entries merge. A call reads all entries, and a denial walks
+-- them once more. The state may be long: so the decision is made here, not by the caller.
 
 log = function(state, cost, force)
   local fmod, min, max = math.fmod, math.min, math.max

@@ -1,5 +1,7 @@
--- Answers with the instant, and the state of each key and for how many milliseconds it will
--- be kept, -1 without an end.
+-- Reads what Go is to decide.
+--
+-- The answer: the instant as text, and for each of KEYS its state and for how many
+-- milliseconds it will be kept, -1 without an end.
 local t = redis.call('TIME')
 local answer = {string.format('%.0f', t[1] * 1000000 + t[2])}
 for i = 1, #KEYS do

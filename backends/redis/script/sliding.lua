@@ -1,5 +1,9 @@
--- SlidingWindowCounter: n units in the window that begins at start, and before in the one
--- before it.
+-- SlidingWindowCounter.
+--
+-- n units are counted in the window that begins at start, a multiple of period, and before
+-- in the one before it. Those count in proportion to how much of their window lies less
+-- than a period back. The state is the tag 83 and the doubles t, an instant in the window,
+-- n, before and the period.
 local start, n, before, write = now - (now + period < MAX and now % period or math.fmod(now, period)), 0, 0, false
 if state and #state == 33 then
   local tag, t, count, prev, was = read('<Bdddd', state)

@@ -1,6 +1,10 @@
--- Changes KEYS if all states are still as they were read, and answers 1 if it did, else 0. ARGV
--- holds for each key what was read, the command for it or '', the next state and how long
--- to keep it, in milliseconds.
+-- Writes what Go decided, all or nothing: only if all states are still as they were read.
+--
+-- KEYS  the keys, those that only must not change included
+-- ARGV  for each key what was read, the command for it or '', the next state, and how long
+--       to keep it, in milliseconds
+--
+-- The answer: 1 if it wrote, 0 if a state has changed.
 for i = 1, #KEYS do
   if (stored[i] or '') ~= ARGV[4 * i - 3] then
     return 0

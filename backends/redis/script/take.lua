@@ -1,3 +1,6 @@
+-- Reads all states, decides Take after Take on them, then writes what has changed.
+--
+-- A lone key is the usual case: it has no tables but states and keep.
 local states = #KEYS > 1 and call('MGET', unpack(KEYS)) or call('MGET', KEYS[1])
 local first, before = states[1], false -- the states as they were found
 local bytes = first and #first or 0
