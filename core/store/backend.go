@@ -109,9 +109,7 @@ func (b *Backend) Take(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 	if first := b.locks.enter(c); first != nil {
 		b.start(first)
 	} else {
-		timer := time.NewTimer(lookAfter)
-		defer timer.Stop()
-		late = timer.C
+		late = time.After(lookAfter)
 	}
 	if err := b.await(c, ops, late); err != nil {
 		return err
@@ -140,23 +138,21 @@ func (b *Backend) Peek(ctx context.Context, ops []traffik.Op, out []traffik.Deci
 func (b *Backend) Reset(ctx context.Context, keys ...traffik.Key) error {
 	return b.Do(ctx, func(ctx context.Context) error {
 		for _, key := range keys {
-			if err := b.reset(ctx, []*Entry{{Key: key}}); err != nil {
+			e := &Entry{Key: key}
+			err := Retry(ctx, func() error {
+				now, err := b.store.Read(ctx, []*Entry{e})
+				if err != nil || len(e.State) == 0 {
+					return err
+				}
+				e.begin(now)
+				e.Action, e.Next = Delete, nil
+				return b.store.Write(ctx, e)
+			})
+			if err != nil {
 				return err
 			}
 		}
 		return nil
-	})
-}
-
-func (b *Backend) reset(ctx context.Context, entry []*Entry) error {
-	return Retry(ctx, func() error {
-		now, err := b.store.Read(ctx, entry)
-		if err != nil || len(entry[0].State) == 0 {
-			return err
-		}
-		entry[0].begin(now)
-		entry[0].Action, entry[0].Next = Delete, nil
-		return b.store.Write(ctx, entry[0])
 	})
 }
 
