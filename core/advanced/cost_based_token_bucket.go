@@ -139,26 +139,19 @@ func (s CostBasedTokenBucket) read(state []byte, d *traffik.Draw, costs *costHis
 	return k
 }
 
-// decode reads all but the costs. The kernel reads its part from a copy with its tag.
+// decode reads all but the costs.
 func (k *slowed) decode(state []byte, p int64) bool {
-	if len(state) < costFront || state[0] != costTag {
+	level := &k.level
+	if len(state) < costFront || !count.ReadState(state[:costFront], costTag, &level.T, &level.N, &level.R, &level.P, &k.part) {
 		return false
 	}
-	var linear [count.LinearStateBytes]byte
-	copy(linear[:], state)
-	linear[0] = count.LinearTag
-	k.level.Read(linear[:])
-	k.level.Adopt(0, p)
-	var ok bool
-	k.part, ok = count.ReadField(state[costFront-8:])
-	return ok && k.part < int64(Whole) && !k.level.Empty()
+	level.Adopt(0, p)
+	return k.part < int64(Whole) && !level.Empty()
 }
 
 // write puts all but the costs to the front of state.
 func (k *slowed) write(state []byte) {
-	k.level.Append(state[:0])
-	state[0] = costTag
-	count.PutField(state[costFront-8:], k.part)
+	count.AppendState(state[:0], costTag, k.level.T, k.level.N, k.level.R, k.level.P, k.part)
 }
 
 // real returns how long the slow clock takes for us microseconds.

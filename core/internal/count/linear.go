@@ -24,12 +24,9 @@ const LinearTag = 'L'
 // LinearStateBytes is the length of every stored linear state.
 const LinearStateBytes = 1 + 4*8
 
-// Read sets s to what state says. Anything unreadable is the zero Linear, and so are more
-// than 2^53 units, which nothing writes.
+// Read sets s, which is zero, to what state says. If that is nothing, P stays 0.
 func (s *Linear) Read(state []byte) {
-	if !ReadState(state, LinearTag, &s.T, &s.N, &s.R, &s.P) || s.N == MaxUnits && s.R > 0 {
-		*s = Linear{}
-	}
+	ReadState(state, LinearTag, &s.T, &s.N, &s.R, &s.P)
 }
 
 // Advance brings s to now at the rate l/p, which lets units leak. It reports whether the time
@@ -44,9 +41,10 @@ func (s *Linear) Advance(now, l, p int64) (repaired bool) {
 }
 
 // Adopt turns what was read into a remainder over p, the denominator of today's rate. A
-// state that says nothing becomes the zero level at now.
+// state that says nothing becomes the zero level at now, and so does one of more than 2^53
+// units, which nothing writes.
 func (s *Linear) Adopt(now, p int64) {
-	if s.P == 0 || s.R >= s.P || s.Empty() {
+	if s.P == 0 || s.R >= s.P || s.Empty() || s.N == MaxUnits && s.R > 0 {
 		*s = Linear{T: now, P: p}
 		return
 	}
