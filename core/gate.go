@@ -225,7 +225,12 @@ func (rec *record) take(ctx context.Context, r *Request, id string, throttles []
 		return nil
 	}
 	results := make([]Result, len(throttles))
-	err := takeAll(ctx, before, r, id, throttles, units, peek, results)
+	var err error
+	if len(throttles) == 1 {
+		err = throttles[0].settings.Load().take(ctx, before, r, id, units, peek, &results[0])
+	} else {
+		err = takeAll(ctx, before, r, id, throttles, units, peek, results)
+	}
 	var charges []charge // shared by all copies of results that took units
 	for i := range results {
 		if results[i].fate() == fateTaken {
@@ -262,5 +267,17 @@ func (rec *record) hit(ctx context.Context, r *Request, id string, throttles []*
 		return false
 	}
 	rec.id, rec.units, rec.n = id, max(0, units), len(throttles)
-	return memory.hitAll(rec)
+	if len(throttles) > 1 {
+		return memory.hitAll(rec)
+	}
+	l, dec := &rec.limits[0], Decision{}
+	if units == defaultCost {
+		units = l.settings.cost
+	}
+	if !memory.hit(id, l.settings.counting, units, &dec) {
+		return false
+	}
+	l.answer(&dec)
+	rec.at, rec.denied = dec.At, !dec.Allowed && !l.settings.reportOnly
+	return true
 }

@@ -26,8 +26,7 @@ var gateTakes = sync.Pool{New: func() any { return new(gateTake) }}
 // error of ctx when the use began.
 func takeAll(ctx context.Context, before error, r *Request, id string, throttles []*Throttle, units int64, peek bool, results []Result) error {
 	var room [hitLimits]Rate
-	rates := room[:0]
-	denied := false
+	rates, denied := room[:0], false
 	for i, t := range throttles {
 		rate, err := t.settings.Load().prepare(ctx, before, r, id, units, peek, &results[i])
 		if err != nil {
@@ -38,11 +37,6 @@ func takeAll(ctx context.Context, before error, r *Request, id string, throttles
 	}
 	if denied && !peek {
 		return nil // by an error policy: nothing was charged yet
-	}
-	if first := &results[0]; len(results) == 1 && !rates[0].IsZero() && first.settings.memory != nil && ctx.Err() == nil {
-		if first.settings.takeKnown(ctx, r, rates[0], peek, first) {
-			return nil
-		}
 	}
 	return askAll(ctx, r, rates, peek, results)
 }

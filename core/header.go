@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -49,14 +48,26 @@ func NamedHeaders(limit, remaining, reset string) HeaderSet {
 			form.names = append(form.names, name)
 		}
 	}
-	form.write = func(h http.Header, v Verdict, _ time.Duration) {
-		shown := v.Tightest()
-		if !shown.Counted() {
-			return
-		}
-		setAll(h, &form.named, shown.settings.limitText.of(shown.Limit), shown.Remaining, seconds(shown.ResetAfter))
-	}
+	form.write = form.writeNamed
 	return HeaderSet{form: form}
+}
+
+// writeNamed writes the tightest result of v with two allocations.
+func (f *headerForm) writeNamed(h http.Header, v Verdict, _ time.Duration) {
+	shown := v.Tightest()
+	if !shown.Counted() {
+		return
+	}
+	var room [3 * len("-9223372036854775808")]byte
+	limit := strconv.AppendInt(room[:0], shown.Limit, 10)
+	remaining := strconv.AppendInt(limit, shown.Remaining, 10)
+	text := string(strconv.AppendInt(remaining, seconds(shown.ResetAfter), 10))
+	values := &[3]string{text[:len(limit)], text[len(limit):len(remaining)], text[len(remaining):]}
+	for i, name := range f.named {
+		if name != "" {
+			h[name] = values[i : i+1 : i+1] // an append must not write into the next one
+		}
+	}
 }
 
 // CustomHeaders is a set that a function writes. It gets the results of all throttles of
@@ -96,44 +107,6 @@ func (s HeaderSet) Exposed() HeaderSet {
 // X-RateLimit-Limit. Header names have no case.
 func canonical(name string) string { return http.CanonicalHeaderKey(name) }
 
-// setAll sets three headers with two allocations.
-func setAll(h http.Header, names *[3]string, limit string, remaining, reset int64) {
-	var room [2 * len("-9223372036854775808")]byte
-	digits := strconv.AppendInt(room[:0], remaining, 10)
-	end := len(digits)
-	text := string(strconv.AppendInt(digits, reset, 10))
-	values := &[3]string{limit, text[:end], text[end:]}
-	for i, name := range names {
-		if name != "" {
-			h[name] = values[i : i+1 : i+1] // an append must not write into the next one
-		}
-	}
-}
-
-// numberText remembers the text of a number that is nearly always the same. It is safe for
-// concurrent use.
-type numberText struct {
-	known atomic.Pointer[writtenNumber]
-}
-
-type writtenNumber struct {
-	n    int64
-	text string
-}
-
-// of returns the text of n, and remembers that of the first.
-func (t *numberText) of(n int64) string {
-	known := t.known.Load()
-	if known != nil && known.n == n {
-		return known.text
-	}
-	text := strconv.FormatInt(n, 10)
-	if known == nil {
-		t.known.CompareAndSwap(nil, &writtenNumber{n: n, text: text})
-	}
-	return text
-}
-
 // WriteHeaders writes the headers of all throttles that r was checked against so far to
 // r.Writer, and Retry-After if they deny and waiting helps. It replaces what an outer use
 // wrote and leaves all other headers alone. Without a Writer it does nothing. For a request
@@ -155,7 +128,7 @@ func (r *Request) WriteLimitHeaders() {
 	if r == nil || r.Writer == nil {
 		return
 	}
-	h, v, wait := r.Writer.Header(), r.Verdict(), time.Duration(0)
+	h, v, wait := r.Writer.Header(), r.memo().verdict, time.Duration(0)
 	denied := !v.Allowed()
 	if denied {
 		wait = v.RetryAfter()

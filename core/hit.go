@@ -171,8 +171,17 @@ func (s Subject) take(ctx context.Context, units int64, peek bool, res *Result) 
 			return nil
 		}
 	}
-	var results [1]Result
-	err = takeAll(ctx, before, s.request, s.id, []*Throttle{s.throttle}, units, peek, results[:])
+	return set.take(ctx, before, s.request, s.id, units, peek, res)
+}
+
+// take is [Subject.take] in every other case. before is the error of ctx when the use began.
+func (s *settings) take(ctx context.Context, before error, r *Request, id string, units int64, peek bool, res *Result) error {
+	rate, err := s.prepare(ctx, before, r, id, units, peek, res)
+	if err != nil || rate.IsZero() || s.memory != nil && ctx.Err() == nil && s.takeKnown(ctx, r, rate, peek, res) {
+		return err
+	}
+	results := [1]Result{*res}
+	err = askAll(ctx, r, []Rate{rate}, peek, results[:])
 	*res = results[0]
 	return err
 }

@@ -61,9 +61,10 @@ type counting struct {
 	scope    unique.Handle[string]
 	strategy Strategy
 	rate     Rate
-	// A FixedWindow has a period, that of the rate in microseconds, and its numbers are
-	// those of a fixedCount. The linear strategies have a capacity, and their numbers are T,
-	// N and R of a count.Linear over the rate's P.
+	// A FixedWindow is fixed and has a period, that of the rate in microseconds. Its numbers
+	// are those of a fixedCount. The linear strategies have a capacity, and their numbers are
+	// T, N and R of a count.Linear over the rate's P.
+	fixed            bool
 	period, capacity int64
 }
 
@@ -72,7 +73,7 @@ func countingOf(scope unique.Handle[string], strategy Strategy, rate Rate) *coun
 	c := &counting{scope: scope, strategy: strategy, rate: rate}
 	switch s := strategy.(type) {
 	case FixedWindow:
-		c.period = rate.period.Microseconds()
+		c.fixed, c.period = true, rate.period.Microseconds()
 	case TokenBucket:
 		c.capacity = s.capacity(rate)
 	case GCRA:
@@ -85,11 +86,9 @@ func countingOf(scope unique.Handle[string], strategy Strategy, rate Rate) *coun
 	return c
 }
 
-func (c *counting) isFixed() bool { return c.period > 0 }
-
 // limit is the Limit of decisions.
 func (c *counting) limit() int64 {
-	if c.isFixed() {
+	if c.fixed {
 		return c.rate.limit
 	}
 	return c.capacity
@@ -141,7 +140,7 @@ func (e *entry) setID(id string) {
 // state returns the state in bytes, in the memory of e or of buf.
 func (e *entry) state(buf []byte) []byte {
 	switch {
-	case e.by != nil && e.by.isFixed():
+	case e.by != nil && e.by.fixed:
 		return count.AppendState(buf[:0], fixedTag, e.numbers[0], e.numbers[1])
 	case e.by != nil:
 		s := e.linear()
@@ -171,7 +170,7 @@ func (e *entry) setState(state []byte) {
 
 // fixed returns the state as a FixedWindow reads it.
 func (e *entry) fixed() (c fixedCount) {
-	if e.by == nil || !e.by.isFixed() {
+	if e.by == nil || !e.by.fixed {
 		count.ReadState(e.state(nil), fixedTag, &c.t, &c.n)
 		return c
 	}
@@ -180,7 +179,7 @@ func (e *entry) fixed() (c fixedCount) {
 
 // linear returns the state as the linear strategies read it.
 func (e *entry) linear() (s count.Linear) {
-	if e.by == nil || e.by.isFixed() {
+	if e.by == nil || e.by.fixed {
 		s.Read(e.state(nil))
 		return s
 	}
@@ -256,7 +255,7 @@ func shareLeft(dec *Decision) float64 { return float64(dec.Remaining) / float64(
 // reports whether numbers, the next state, are to be written. A refund with nothing to
 // write leaves the key untouched.
 func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (write bool) {
-	if c.isFixed() {
+	if c.fixed {
 		s := e.fixed()
 		write = s.draw(d, dec)
 		numbers[0], numbers[1] = s.t, s.n
@@ -272,7 +271,7 @@ func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (
 // dec, and writes the next state to next if the draw is admitted. If the window has changed
 // or the clock has stepped back, known is false and nothing is decided.
 func (c *counting) hit(next, numbers *[3]int64, now, cost int64, dec *Decision) (known, admitted bool) {
-	if c.isFixed() {
+	if c.fixed {
 		s := fixedCount{t: numbers[0], n: numbers[1]}
 		w := count.WindowOf(now, c.period)
 		if s.t < w.Start || s.t >= w.End {
@@ -301,7 +300,7 @@ func (e *entry) stand(now Instant) (reset Instant, share float64) {
 		return e.rest.reset, e.rest.share
 	}
 	look, dec := Draw{Rate: e.by.rate, Now: now}, Decision{}
-	if e.by.isFixed() {
+	if e.by.fixed {
 		s := e.fixed()
 		s.draw(&look, &dec)
 	} else {
@@ -316,7 +315,7 @@ func (e *entry) stand(now Instant) (reset Instant, share float64) {
 
 // ended returns since when e, which counts in integers, has been as if untouched.
 func (e *entry) ended() Instant {
-	if e.by.isFixed() {
+	if e.by.fixed {
 		return Instant(count.WindowOf(e.numbers[0], e.by.period).End)
 	}
 	s := e.linear()

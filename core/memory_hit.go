@@ -45,14 +45,6 @@ func (m *Memory) hit(id string, c *counting, cost int64, out *Decision) (done bo
 // hitAll draws on all limits of rec, or on none if one of them denies and is not report-only.
 // Like hit, it reports false if it has done nothing.
 func (m *Memory) hitAll(rec *record) (done bool) {
-	if rec.n == 1 {
-		l, dec := &rec.limits[0], Decision{}
-		if done = m.hit(rec.id, l.settings.counting, rec.costOf(l), &dec); done {
-			l.answer(&dec)
-			rec.at, rec.denied = dec.At, !dec.Allowed && !l.settings.reportOnly
-		}
-		return done
-	}
 	sh, hash, now := m.enter(rec.id)
 	done = sh.hitAll(hash, now, rec)
 	sh.mu.Unlock()

@@ -27,7 +27,6 @@ type settings struct {
 	policy     func(error) ErrorPolicy
 	reportOnly bool
 	headers    HeaderSet
-	limitText  numberText // of the limit that headers tell
 	onDenied   func(*Request, Verdict)
 	warner     *warner
 
