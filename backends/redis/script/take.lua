@@ -88,7 +88,7 @@ while pos < stop do
   end
   pos = pos + 2 + 4 * count
   -- Logs written under a higher limit than today's would hold up everybody: then each Take
-  -- goes alone.
+  -- goes alone. Only after the first Take is it known that more follow.
   if bytes > 262144 and pos < stop then
     return redis.error_reply('TOOLONG states of ' .. bytes .. ' bytes in one call of the script')
   end
