@@ -108,7 +108,7 @@ func TestEveryStrategyAnnouncesItsLargestState(t *testing.T) {
 }
 
 // State layouts are kept in stores and read by other versions: no two
-// strategies have the same ID, and only those of the linear kernel one layout.
+// strategies have the same ID, and only those of the bucket kernel one layout.
 func TestEveryStrategyHasItsOwnID(t *testing.T) {
 	t.Parallel()
 	var ids []string

@@ -64,7 +64,7 @@ func counts(n int) func(from *source) []int64 {
 	}
 }
 
-// level is the state of the linear kernel, at most 2^53 units in all.
+// level is the state of the bucket kernel, at most 2^53 units in all.
 func level(from *source) []int64 {
 	t, n, parts := from.instant(), min(from.units(), maxUnits-1), from.number(1, maxUnits)
 	return []int64{t, n, from.number(0, parts-1), parts}

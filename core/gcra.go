@@ -3,7 +3,8 @@ package traffik
 import "github.com/traffik-go/traffik/core/internal/count"
 
 // Source: ITU-T I.371 annex A; ATM Forum Traffic Management 4.0, section 4.4.2. The
-// theoretical arrival time is Now + ResetAfter. See linear.go for the algorithm.
+// theoretical arrival time is Now + ResetAfter. bucket.go decides for all buckets, and
+// internal/count/bucket.go refills them.
 
 // GCRA spaces draws evenly: the generic cell rate algorithm admits a draw that comes no
 // earlier than its theoretical arrival time, less the tolerance that Burst grants. With
@@ -21,7 +22,7 @@ func (GCRA) ID() string { return "gcra.1" }
 
 // Decide implements [Strategy].
 func (g GCRA) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
-	next = decideLinear(dst, state, d, g.capacity(), &dec)
+	next = decideBucket(dst, state, d, g.capacity(), &dec)
 	return next, dec
 }
 
@@ -29,11 +30,11 @@ func (g GCRA) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
 func (g GCRA) Validate() error { return validCapacity("GCRA.Burst", g.Burst) }
 
 // MaxStateBytes implements [StateSizer].
-func (GCRA) MaxStateBytes(Rate) int { return count.LinearStateBytes }
+func (GCRA) MaxStateBytes(Rate) int { return count.BucketStateBytes }
 
 // Describe implements [Describer] with a [BucketInfo].
 func (g GCRA) Describe(state []byte, d *Draw) any {
-	return describeLinear(state, d, g.capacity())
+	return describeBucket(state, d, g.capacity())
 }
 
 func (g GCRA) capacity() int64 {

@@ -3,7 +3,8 @@ package traffik
 import "github.com/traffik-go/traffik/core/internal/count"
 
 // Source: Turner, "New directions in communications", IEEE Communications Magazine
-// 24(10), 1986. See linear.go for the algorithm.
+// 24(10), 1986. bucket.go decides for all buckets, and internal/count/bucket.go refills
+// them.
 
 // LeakyBucket is a meter: each draw fills the bucket, which leaks at the rate, and a draw
 // that would make it overflow is denied. It admits the same as a [TokenBucket] whose Burst
@@ -20,7 +21,7 @@ func (LeakyBucket) ID() string { return "leaky_bucket.1" }
 
 // Decide implements [Strategy].
 func (b LeakyBucket) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
-	next = decideLinear(dst, state, d, orLimit(b.Capacity, d.Rate), &dec)
+	next = decideBucket(dst, state, d, orLimit(b.Capacity, d.Rate), &dec)
 	return next, dec
 }
 
@@ -28,9 +29,9 @@ func (b LeakyBucket) Decide(dst, state []byte, d *Draw) (next []byte, dec Decisi
 func (b LeakyBucket) Validate() error { return validCapacity("LeakyBucket.Capacity", b.Capacity) }
 
 // MaxStateBytes implements [StateSizer].
-func (LeakyBucket) MaxStateBytes(Rate) int { return count.LinearStateBytes }
+func (LeakyBucket) MaxStateBytes(Rate) int { return count.BucketStateBytes }
 
 // Describe implements [Describer] with a [BucketInfo].
 func (b LeakyBucket) Describe(state []byte, d *Draw) any {
-	return describeLinear(state, d, orLimit(b.Capacity, d.Rate))
+	return describeBucket(state, d, orLimit(b.Capacity, d.Rate))
 }

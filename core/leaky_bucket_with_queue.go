@@ -3,7 +3,7 @@ package traffik
 import "github.com/traffik-go/traffik/core/internal/count"
 
 // The queue is not stored: each draw raises the level, and the next one waits until that
-// level has leaked away. So starts come in the order of admission. See linear.go for the
+// level has leaked away. So starts come in the order of admission. See bucket.go for the
 // rest of the algorithm.
 
 // LeakyBucketWithQueue is a [LeakyBucket] used as a queue: Decision.Delay tells each
@@ -30,7 +30,7 @@ func (LeakyBucketWithQueue) ID() string { return "leaky_bucket_with_queue.1" }
 
 // Decide implements [Strategy].
 func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
-	var s count.Linear
+	var s count.Bucket
 	s.Read(state)
 	now, l := int64(d.Now), d.Rate.units
 	repaired := s.Advance(now, l, d.Rate.micros)
@@ -39,7 +39,7 @@ func (b LeakyBucketWithQueue) Decide(dst, state []byte, d *Draw) (next []byte, d
 	if d.Cost < 0 && !s.Withdraws(-d.Cost, now, int64(d.TakenAt.Add(d.Delay)), int64(d.FreeAt), l) {
 		draw.Cost = 0
 	}
-	write := chargeLinear(&s, &draw, capacity, &dec) || repaired || d.Cost < 0
+	write := chargeBucket(&s, &draw, capacity, &dec) || repaired || d.Cost < 0
 	if d.Cost > 0 && dec.Allowed {
 		dec.Delay = micros(ahead)
 	}
@@ -55,9 +55,9 @@ func (b LeakyBucketWithQueue) Validate() error {
 }
 
 // MaxStateBytes implements [StateSizer].
-func (LeakyBucketWithQueue) MaxStateBytes(Rate) int { return count.LinearStateBytes }
+func (LeakyBucketWithQueue) MaxStateBytes(Rate) int { return count.BucketStateBytes }
 
 // Describe implements [Describer] with a [BucketInfo].
 func (b LeakyBucketWithQueue) Describe(state []byte, d *Draw) any {
-	return describeLinear(state, d, orLimit(b.Capacity, d.Rate))
+	return describeBucket(state, d, orLimit(b.Capacity, d.Rate))
 }

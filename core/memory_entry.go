@@ -62,8 +62,8 @@ type counting struct {
 	strategy Strategy
 	rate     Rate
 	// A FixedWindow is fixed and has a period, that of the rate in microseconds. Its numbers
-	// are those of a fixedCount. The linear strategies have a capacity, and their numbers are
-	// T, N and R of a count.Linear over the rate's P.
+	// are those of a fixedCount. The bucket strategies have a capacity, and their numbers are
+	// T, N and R of a count.Bucket over the rate's P.
 	fixed            bool
 	period, capacity int64
 }
@@ -143,7 +143,7 @@ func (e *entry) state(buf []byte) []byte {
 	case e.by != nil && e.by.fixed:
 		return count.AppendState(buf[:0], fixedTag, e.numbers[0], e.numbers[1])
 	case e.by != nil:
-		s := e.linear()
+		s := e.bucket()
 		return s.Append(buf[:0])
 	case e.rest == nil:
 		return nil
@@ -177,13 +177,13 @@ func (e *entry) fixed() (c fixedCount) {
 	return fixedCount{t: e.numbers[0], n: e.numbers[1]}
 }
 
-// linear returns the state as the linear strategies read it.
-func (e *entry) linear() (s count.Linear) {
+// bucket returns the state as the bucket strategies read it.
+func (e *entry) bucket() (s count.Bucket) {
 	if e.by == nil || e.by.fixed {
 		s.Read(e.state(nil))
 		return s
 	}
-	return count.Linear{T: e.numbers[0], N: e.numbers[1], R: e.numbers[2], P: e.by.rate.micros}
+	return count.Bucket{T: e.numbers[0], N: e.numbers[1], R: e.numbers[2], P: e.by.rate.micros}
 }
 
 // store keeps a decision and the next state in bytes, if there is one.
@@ -261,8 +261,8 @@ func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (
 		numbers[0], numbers[1] = s.t, s.n
 		return write
 	}
-	s := e.linear()
-	write = drawLinear(&s, d, c.capacity, dec)
+	s := e.bucket()
+	write = drawBucket(&s, d, c.capacity, dec)
 	numbers[0], numbers[1], numbers[2] = s.T, s.N, s.R
 	return write
 }
@@ -282,12 +282,12 @@ func (c *counting) hit(next, numbers *[3]int64, now, cost int64, dec *Decision) 
 		}
 		return true, admitted
 	}
-	s := count.Linear{T: numbers[0], N: numbers[1], R: numbers[2], P: c.rate.micros}
+	s := count.Bucket{T: numbers[0], N: numbers[1], R: numbers[2], P: c.rate.micros}
 	if now < s.T {
 		return false, false
 	}
 	s.Leak(now, c.rate.units)
-	if admitted = hitLinear(&s, now, cost, c.capacity, c.rate.units, dec); admitted {
+	if admitted = hitBucket(&s, now, cost, c.capacity, c.rate.units, dec); admitted {
 		next[0], next[1], next[2] = s.T, s.N, s.R
 	}
 	return true, admitted
@@ -304,8 +304,8 @@ func (e *entry) stand(now Instant) (reset Instant, share float64) {
 		s := e.fixed()
 		s.draw(&look, &dec)
 	} else {
-		s := e.linear()
-		drawLinear(&s, &look, e.by.capacity, &dec)
+		s := e.bucket()
+		drawBucket(&s, &look, e.by.capacity, &dec)
 	}
 	if dec.ResetAfter > 0 {
 		return now.Add(dec.ResetAfter), shareLeft(&dec)
@@ -318,7 +318,7 @@ func (e *entry) ended() Instant {
 	if e.by.fixed {
 		return Instant(count.WindowOf(e.numbers[0], e.by.period).End)
 	}
-	s := e.linear()
+	s := e.bucket()
 	return Instant(s.T).Add(micros(s.ResetMicros(e.by.rate.units)))
 }
 

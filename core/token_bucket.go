@@ -3,7 +3,8 @@ package traffik
 import "github.com/traffik-go/traffik/core/internal/count"
 
 // Source: Turner, "New directions in communications", IEEE Communications Magazine
-// 24(10), 1986. See linear.go for the algorithm.
+// 24(10), 1986. bucket.go decides for all buckets, and internal/count/bucket.go refills
+// them.
 
 // TokenBucket admits bursts: a bucket of Burst tokens refills at the rate, and a draw
 // takes as many tokens as it costs. It admits at most Burst + floor(length*limit/period)
@@ -23,7 +24,7 @@ func (TokenBucket) ID() string { return "token_bucket.1" }
 
 // Decide implements [Strategy].
 func (b TokenBucket) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
-	next = decideLinear(dst, state, d, b.capacity(d.Rate), &dec)
+	next = decideBucket(dst, state, d, b.capacity(d.Rate), &dec)
 	return next, dec
 }
 
@@ -31,11 +32,11 @@ func (b TokenBucket) Decide(dst, state []byte, d *Draw) (next []byte, dec Decisi
 func (b TokenBucket) Validate() error { return validCapacity("TokenBucket.Burst", b.Burst) }
 
 // MaxStateBytes implements [StateSizer].
-func (TokenBucket) MaxStateBytes(Rate) int { return count.LinearStateBytes }
+func (TokenBucket) MaxStateBytes(Rate) int { return count.BucketStateBytes }
 
 // Describe implements [Describer] with a [BucketInfo].
 func (b TokenBucket) Describe(state []byte, d *Draw) any {
-	return describeLinear(state, d, b.capacity(d.Rate))
+	return describeBucket(state, d, b.capacity(d.Rate))
 }
 
 func (b TokenBucket) capacity(r Rate) int64 { return orLimit(b.Burst, r) }

@@ -6,7 +6,7 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// See linear.go for the algorithm: the capacity is Burst + MaxDebt.
+// bucket.go has the algorithm; the capacity is Burst + MaxDebt.
 
 // TokenBucketWithDebt is a [TokenBucket] whose tokens may fall below zero, to -MaxDebt: a
 // caller may overdraw, and then waits until the refill has repaid enough of the debt. It
@@ -27,7 +27,7 @@ func (TokenBucketWithDebt) ID() string { return "token_bucket_with_debt.1" }
 
 // Decide implements [Strategy].
 func (b TokenBucketWithDebt) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
-	next = decideLinear(dst, state, d, b.capacity(d.Rate), &dec)
+	next = decideBucket(dst, state, d, b.capacity(d.Rate), &dec)
 	return next, dec
 }
 
@@ -47,7 +47,7 @@ func (b TokenBucketWithDebt) Validate() error {
 }
 
 // MaxStateBytes implements [StateSizer].
-func (TokenBucketWithDebt) MaxStateBytes(Rate) int { return count.LinearStateBytes }
+func (TokenBucketWithDebt) MaxStateBytes(Rate) int { return count.BucketStateBytes }
 
 // capacity stops at 2^53, which only the default Burst of an enormous limit can pass.
 func (b TokenBucketWithDebt) capacity(r Rate) int64 {
@@ -67,7 +67,7 @@ type DebtInfo struct {
 
 // Describe implements [Describer] with a [DebtInfo].
 func (b TokenBucketWithDebt) Describe(state []byte, d *Draw) any {
-	info := describeLinear(state, d, b.capacity(d.Rate))
+	info := describeBucket(state, d, b.capacity(d.Rate))
 	burst := orLimit(b.Burst, d.Rate)
 	return DebtInfo{Burst: burst, MaxDebt: b.MaxDebt, Tokens: burst - info.Level, FullAt: info.EmptyAt}
 }

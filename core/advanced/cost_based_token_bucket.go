@@ -8,7 +8,7 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// The linear kernel on a slowed clock. State: 41 bytes and 8 for each remembered draw.
+// The bucket kernel on a slowed clock. State: 41 bytes and 8 for each remembered draw.
 
 // CostBasedTokenBucket is a [traffik.TokenBucket] that refills more slowly while recent
 // draws are expensive: at the rate divided by the mean cost of the last Window draws, but
@@ -29,7 +29,7 @@ type CostBasedTokenBucket struct {
 }
 
 const (
-	// costTag marks the layout t, n, r, p of the linear kernel, s, and then the costs from
+	// costTag marks the layout t, n, r, p of the bucket kernel, s, and then the costs from
 	// the oldest on.
 	costTag = 'C'
 	// costFront is the length of what comes before the costs.
@@ -102,9 +102,9 @@ func (s CostBasedTokenBucket) Decide(dst, state []byte, d *traffik.Draw) (next [
 	return costs.buf, dec
 }
 
-// slowed is the linear kernel on a clock that runs at mu millionths.
+// slowed is the bucket kernel on a clock that runs at mu millionths.
 type slowed struct {
-	level    count.Linear
+	level    count.Bucket
 	l        int64 // units per level.P microseconds
 	mu       PPM
 	part     int64 // of the slow clock's next microsecond that has passed, in ppm
@@ -117,7 +117,7 @@ func (s CostBasedTokenBucket) read(state []byte, d *traffik.Draw, costs *costHis
 	now := int64(d.Now)
 	l, p := d.Rate.Fraction()
 	if !k.decode(state, p) || !costs.decode(state[costFront:], s.window()) {
-		k = slowed{level: count.Linear{T: now, P: p}}
+		k = slowed{level: count.Bucket{T: now, P: p}}
 		costs.reset()
 	}
 	k.l, k.mu = l, s.speed(costs)

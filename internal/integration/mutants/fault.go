@@ -22,7 +22,7 @@ func (f fault) ofCore() bool { return strings.HasPrefix(f.strategies[0], "Test")
 
 // groups are the names that stand for several strategies in the list.
 var groups = map[string][]string{
-	"linear": {"TokenBucket", "TokenBucketWithDebt", "LeakyBucket", "LeakyBucketWithQueue", "GCRA"},
+	"buckets": {"TokenBucket", "TokenBucketWithDebt", "LeakyBucket", "LeakyBucketWithQueue", "GCRA"},
 	"windows": {
 		"FixedWindow", "SlidingWindowCounter", "Tiered", "TimeOfDay", "Adaptive", "Priority", "QuotaWithRollover",
 	},

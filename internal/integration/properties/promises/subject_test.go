@@ -86,15 +86,15 @@ var subjects = []*subject{
 		bound:   boundOfWindows,
 		horizon: horizonOfWindows(1),
 	},
-	linearSubject("TokenBucket", func(b int64) traffik.Strategy { return traffik.TokenBucket{Burst: b} }),
-	linearSubject("GCRA", func(b int64) traffik.Strategy { return traffik.GCRA{Burst: b} }),
-	linearSubject("LeakyBucket", func(b int64) traffik.Strategy { return traffik.LeakyBucket{Capacity: b} }),
+	bucketSubject("TokenBucket", func(b int64) traffik.Strategy { return traffik.TokenBucket{Burst: b} }),
+	bucketSubject("GCRA", func(b int64) traffik.Strategy { return traffik.GCRA{Burst: b} }),
+	bucketSubject("LeakyBucket", func(b int64) traffik.Strategy { return traffik.LeakyBucket{Capacity: b} }),
 	{
 		name: "LeakyBucketWithQueue",
 		make: func(t *rapid.T, _ traffik.Rate) traffik.Strategy {
 			return traffik.LeakyBucketWithQueue{Capacity: someCapacity(t)}
 		},
-		oracle: linearOracle, bound: boundOfBucket, horizon: horizonOfBucket,
+		oracle: bucketOracle, bound: boundOfBucket, horizon: horizonOfBucket,
 		fungible: true, delays: true, almost: startedOrUnknown,
 	},
 	{
@@ -104,7 +104,7 @@ var subjects = []*subject{
 			debt := rapid.OneOf(rapid.Int64Range(0, 10), rapid.Just(maxUnits-burst)).Draw(t, "debt")
 			return traffik.TokenBucketWithDebt{Burst: burst, MaxDebt: debt}
 		},
-		oracle: linearOracle, bound: boundOfBucket, horizon: horizonOfBucket, fungible: true,
+		oracle: bucketOracle, bound: boundOfBucket, horizon: horizonOfBucket, fungible: true,
 	},
 	{
 		name:   "SlidingWindowCounter",
@@ -197,11 +197,11 @@ func someCapacity(t *rapid.T) int64 {
 	return rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(1, 12), rapid.SampledFrom([]int64{100, 3_000_000, maxUnits})).Draw(t, "capacity")
 }
 
-func linearSubject(name string, of func(capacity int64) traffik.Strategy) *subject {
+func bucketSubject(name string, of func(capacity int64) traffik.Strategy) *subject {
 	return &subject{
 		name:     name,
 		make:     func(t *rapid.T, _ traffik.Rate) traffik.Strategy { return of(someCapacity(t)) },
-		oracle:   linearOracle,
+		oracle:   bucketOracle,
 		bound:    boundOfBucket,
 		horizon:  horizonOfBucket,
 		fungible: true,

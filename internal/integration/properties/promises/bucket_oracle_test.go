@@ -132,7 +132,7 @@ func bucketAfter(past []step) bucket {
 	return b
 }
 
-func linearOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
+func bucketOracle(s traffik.Strategy, past []step, d traffik.Draw) answer {
 	capacity := capacityOf(s, d.Rate)
 	now := int64(d.Now)
 	b := bucketAfter(past).seen(now, d.Rate)

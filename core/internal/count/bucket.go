@@ -2,7 +2,7 @@ package count
 
 import "math/bits"
 
-// Linear is the kernel of TokenBucket, TokenBucketWithDebt, GCRA and the leaky buckets:
+// Bucket is the kernel of TokenBucket, TokenBucketWithDebt, GCRA and the leaky buckets:
 // units in use leak away at a constant rate, and a draw is admitted if it fits under the
 // capacity b on top of them.
 //
@@ -14,24 +14,24 @@ import "math/bits"
 // State, 33 bytes: the instant T of the last write and the level at T, N + R/P units, with
 // l/P the rate in lowest terms and R < P. A call costs one or two divisions. Bound:
 // b + floor(length*l/P) units in any interval of time.
-type Linear struct {
+type Bucket struct {
 	T, N, R, P int64
 }
 
-// LinearTag marks the layout T, N, R, P.
-const LinearTag = 'L'
+// BucketTag marks the layout T, N, R, P.
+const BucketTag = 'L'
 
-// LinearStateBytes is the length of every stored linear state.
-const LinearStateBytes = 1 + 4*8
+// BucketStateBytes is the length of every stored Bucket.
+const BucketStateBytes = 1 + 4*8
 
 // Read sets s, which is zero, to what state says. If that is nothing, P stays 0.
-func (s *Linear) Read(state []byte) {
-	ReadState(state, LinearTag, &s.T, &s.N, &s.R, &s.P)
+func (s *Bucket) Read(state []byte) {
+	ReadState(state, BucketTag, &s.T, &s.N, &s.R, &s.P)
 }
 
 // Advance brings s to now at the rate l/p, which lets units leak. It reports whether the time
 // of s lay ahead of now and had to be repaired.
-func (s *Linear) Advance(now, l, p int64) (repaired bool) {
+func (s *Bucket) Advance(now, l, p int64) (repaired bool) {
 	s.Adopt(now, p)
 	if repaired = now < s.T; repaired {
 		s.T = now
@@ -43,9 +43,9 @@ func (s *Linear) Advance(now, l, p int64) (repaired bool) {
 // Adopt turns what was read into a remainder over p, the denominator of today's rate. A
 // state that says nothing becomes the zero level at now, and so does one of more than 2^53
 // units, which nothing writes.
-func (s *Linear) Adopt(now, p int64) {
+func (s *Bucket) Adopt(now, p int64) {
 	if s.P == 0 || s.R >= s.P || s.Empty() || s.N == MaxUnits && s.R > 0 {
-		*s = Linear{T: now, P: p}
+		*s = Bucket{T: now, P: p}
 		return
 	}
 	if s.P != p {
@@ -56,7 +56,7 @@ func (s *Linear) Adopt(now, p int64) {
 // rebase turns the remainder into one over p. It rounds up by a part of a unit and not to
 // a whole unit, so that two rates that draw on one key in turn lose less than a
 // microsecond's worth each time.
-func (s *Linear) rebase(p int64) {
+func (s *Bucket) rebase(p int64) {
 	s.R = MulDivCeil(s.R, p, 0, s.P)
 	s.P = p
 	if s.R == p {
@@ -65,7 +65,7 @@ func (s *Linear) rebase(p int64) {
 }
 
 // Leak moves s to now and lets l units per s.P microseconds flow out.
-func (s *Linear) Leak(now, l int64) {
+func (s *Bucket) Leak(now, l int64) {
 	if now <= s.T {
 		return
 	}
@@ -86,7 +86,7 @@ func (s *Linear) Leak(now, l int64) {
 }
 
 // Used returns the level in whole units, rounded up.
-func (s *Linear) Used() int64 {
+func (s *Bucket) Used() int64 {
 	if s.R > 0 {
 		return Add(s.N, 1)
 	}
@@ -94,7 +94,7 @@ func (s *Linear) Used() int64 {
 }
 
 // Take adds c units, stopping at 2^53.
-func (s *Linear) Take(c int64) {
+func (s *Bucket) Take(c int64) {
 	s.N = Add(s.N, c)
 	if s.N == MaxUnits {
 		s.R = 0
@@ -102,7 +102,7 @@ func (s *Linear) Take(c int64) {
 }
 
 // Refund takes c units off the level, not below 0.
-func (s *Linear) Refund(c int64) {
+func (s *Bucket) Refund(c int64) {
 	if c > s.N || c == s.N && s.R == 0 {
 		s.N, s.R = 0, 0
 		return
@@ -111,21 +111,21 @@ func (s *Linear) Refund(c int64) {
 }
 
 // Append appends the state.
-func (s *Linear) Append(dst []byte) []byte {
-	return AppendState(dst, LinearTag, s.T, s.N, s.R, s.P)
+func (s *Bucket) Append(dst []byte) []byte {
+	return AppendState(dst, BucketTag, s.T, s.N, s.R, s.P)
 }
 
 // ResetMicros returns the time until the level is 0.
-func (s *Linear) ResetMicros(l int64) int64 {
+func (s *Bucket) ResetMicros(l int64) int64 {
 	return MulDivCeil(s.N, s.P, s.R, l)
 }
 
 // Empty reports whether nothing is in use.
-func (s *Linear) Empty() bool { return s.N == 0 && s.R == 0 }
+func (s *Bucket) Empty() bool { return s.N == 0 && s.R == 0 }
 
 // WaitMicros returns the time until cost, at most b, fits under the capacity b. It does
 // not fit now.
-func (s *Linear) WaitMicros(cost, b, l int64) int64 {
+func (s *Bucket) WaitMicros(cost, b, l int64) int64 {
 	return MulDivCeil(s.N+cost-b, s.P, s.R, l)
 }
 
@@ -163,7 +163,7 @@ func Held(units, now, takenAt, freeAt, l, p int64) int64 {
 // whole: s can't tell a part that somebody drew again from one that was never refunded.
 // Nothing leaves if freeAt is unknown or where time stops, nor at a rate of more than one
 // unit in two microseconds, where instants don't tell who is the last.
-func (s *Linear) Withdraws(units, now, turn, freeAt, l int64) bool {
+func (s *Bucket) Withdraws(units, now, turn, freeAt, l int64) bool {
 	return now < turn && freeAt < MaxUnits && 2*l <= s.P &&
 		now+s.ResetMicros(l) == freeAt && MulDivCeil(units, s.P, 0, l) >= freeAt-turn
 }

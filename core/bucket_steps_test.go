@@ -10,7 +10,7 @@ import (
 )
 
 // Fractions of a unit are kept: 7 in 3 s is one each 428571 3/7 µs.
-func TestLinearFractions(t *testing.T) {
+func TestBucketFractions(t *testing.T) {
 	t.Parallel()
 	rate := Per(7, 3*time.Second)
 	for _, s := range []Strategy{TokenBucket{Burst: 1}, GCRA{}} {
@@ -40,7 +40,7 @@ func TestLinearFractions(t *testing.T) {
 
 // 2^53 units in use at one per 100 years: products of 106 bits, times that stop
 // at 2^53 µs, and no sum that overflows.
-func TestLinearOverflow(t *testing.T) {
+func TestBucketOverflow(t *testing.T) {
 	t.Parallel()
 	slow := Per(1, 100*365*24*time.Hour)
 	for _, s := range []Strategy{TokenBucket{Burst: MaxUnits}, GCRA{Burst: MaxUnits}} {
@@ -69,7 +69,7 @@ func TestLinearOverflow(t *testing.T) {
 
 // A draw denied after a step back, for ever included, repairs the time; otherwise the
 // reported RetryAfter would be wrong.
-func TestLinearRepairsAfterStepBack(t *testing.T) {
+func TestBucketRepairsAfterStepBack(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
 	for _, s2 := range []Strategy{TokenBucket{Burst: 5}, GCRA{Burst: 5}} {
@@ -90,7 +90,7 @@ func TestLinearRepairsAfterStepBack(t *testing.T) {
 }
 
 // Units that have leaked since the draw can't be refunded, and no level goes below zero.
-func TestLinearRefunds(t *testing.T) {
+func TestBucketRefunds(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
 	runSteps(t, TokenBucket{Burst: 5}, Per(1, time.Second), []takeStep{
@@ -124,7 +124,7 @@ func TestLinearRefunds(t *testing.T) {
 
 // A draw of half the bucket that is refunded after the key was untouched again must not
 // restore later draws.
-func TestLinearRefundAfterTheKeyWasFree(t *testing.T) {
+func TestBucketRefundAfterTheKeyWasFree(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
 	for _, b := range []Strategy{TokenBucket{}, GCRA{Burst: 100}, LeakyBucket{}, TokenBucketWithDebt{Burst: 100}} {
@@ -145,7 +145,7 @@ func TestLinearRefundAfterTheKeyWasFree(t *testing.T) {
 }
 
 // Without FreeAt a refund assumes that the draw found its key untouched.
-func TestLinearRefundOfAnUnknownDraw(t *testing.T) {
+func TestBucketRefundOfAnUnknownDraw(t *testing.T) {
 	t.Parallel()
 	const s = int64(1_000_000)
 	runSteps(t, TokenBucket{Burst: 9}, Per(1, time.Second), []takeStep{
@@ -159,7 +159,7 @@ func TestLinearRefundOfAnUnknownDraw(t *testing.T) {
 }
 
 // The microsecond that FreeAt is rounded up to holds no units.
-func TestLinearRefundAtAFastRate(t *testing.T) {
+func TestBucketRefundAtAFastRate(t *testing.T) {
 	t.Parallel()
 	runSteps(t, TokenBucket{Burst: 10}, Per(3_000_000, time.Second), []takeStep{
 		{at: 0, cost: 4, remaining: 6, reset: 2},
@@ -171,7 +171,7 @@ func TestLinearRefundAtAFastRate(t *testing.T) {
 
 // The limits of what an instant can tell: a refund at the instant of its draw is its
 // inverse all the same.
-func TestLinearRefundAtTheEndOfTime(t *testing.T) {
+func TestBucketRefundAtTheEndOfTime(t *testing.T) {
 	t.Parallel()
 	for _, at := range []int64{0, int64(MaxUnits - tableEpoch)} {
 		runSteps(t, TokenBucket{}, Per(7, 100*365*24*time.Hour), []takeStep{
@@ -213,7 +213,7 @@ func TestQueueRefunds(t *testing.T) {
 func TestMoreThanAllUnitsIsUntouched(t *testing.T) {
 	t.Parallel()
 	for _, parts := range []int64{1, 11_999_999} {
-		state := (&count.Linear{T: int64(tableEpoch), N: MaxUnits, R: parts, P: 12_000_000}).Append(nil)
+		state := (&count.Bucket{T: int64(tableEpoch), N: MaxUnits, R: parts, P: 12_000_000}).Append(nil)
 		for _, s := range []Strategy{
 			TokenBucket{}, GCRA{}, LeakyBucket{}, LeakyBucketWithQueue{}, TokenBucketWithDebt{MaxDebt: 3}, GCRA{Burst: MaxUnits},
 		} {

@@ -55,12 +55,12 @@ const ms = time.Millisecond
 
 // A state whose remainder is no fraction of a unit is none, also when its time and
 // denominator are those of the draw, so that nothing else has to be done to it.
-func TestLinearStateOutOfRange(t *testing.T) {
+func TestBucketStateOutOfRange(t *testing.T) {
 	t.Parallel()
 	rate := Per(10, time.Second)
 	_, micros := rate.Fraction()
 	for r := micros; r < micros+2; r++ {
-		s := count.Linear{T: int64(testEpoch), N: 1, R: r, P: micros}
+		s := count.Bucket{T: int64(testEpoch), N: 1, R: r, P: micros}
 		d := Draw{Rate: rate, Cost: 1, Now: testEpoch}
 		if _, dec := (TokenBucket{}).Decide(nil, s.Append(nil), &d); dec.Remaining != 9 {
 			t.Errorf("a remainder of %d over %d: %+v, want an untouched key", r, micros, dec)
@@ -101,7 +101,7 @@ func TestGCRATable(t *testing.T) {
 }
 
 // The kernel's arithmetic passes 64 bits on the way, and its results don't.
-func TestLinearDoesNotOverflow(t *testing.T) {
+func TestBucketDoesNotOverflow(t *testing.T) {
 	t.Parallel()
 	century := 100 * 365 * 24 * time.Hour
 	for _, rate := range []Rate{Per(MaxUnits, time.Microsecond), Per(MaxUnits, century), Per(1, century), Per(MaxUnits-1, century)} {
@@ -206,7 +206,7 @@ func TestAlternatingRates(t *testing.T) {
 	}
 }
 
-func TestLinearInfo(t *testing.T) {
+func TestBucketInfo(t *testing.T) {
 	t.Parallel()
 	d := &Draw{Rate: Per(10, time.Second), Now: testEpoch}
 	want := BucketInfo{Capacity: 5, Tokens: 5, EmptyAt: testEpoch.Time()}

@@ -6,35 +6,35 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// The linear kernel: TokenBucket, TokenBucketWithDebt, LeakyBucket, LeakyBucketWithQueue
-// and GCRA are one function of their capacity. count.Linear has the arithmetic, and
-// docs/design/strategies.md the definition. State: 33 bytes. A call costs one or two
-// divisions.
+// The bucket kernel: TokenBucket, TokenBucketWithDebt, LeakyBucket, LeakyBucketWithQueue
+// and GCRA are one function of their capacity. count.Bucket has the arithmetic, refill
+// included, and docs/design/strategies.md the definition. State: 33 bytes. A call costs
+// one or two divisions.
 
-// decideLinear is Decide of the linear strategies with capacity b, answering into dec: a
+// decideBucket is Decide of the bucket strategies with capacity b, answering into dec: a
 // Decision returned through several calls would be copied in each.
-func decideLinear(dst, state []byte, d *Draw, b int64, dec *Decision) (next []byte) {
-	var s count.Linear
+func decideBucket(dst, state []byte, d *Draw, b int64, dec *Decision) (next []byte) {
+	var s count.Bucket
 	s.Read(state)
-	if !drawLinear(&s, d, b, dec) {
+	if !drawBucket(&s, d, b, dec) {
 		return dst
 	}
 	return s.Append(dst)
 }
 
-// drawLinear decides on s, which becomes the next state, and reports whether that is to
+// drawBucket decides on s, which becomes the next state, and reports whether that is to
 // be written.
-func drawLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool) {
+func drawBucket(s *count.Bucket, d *Draw, b int64, dec *Decision) (write bool) {
 	repaired := s.Advance(int64(d.Now), d.Rate.units, d.Rate.micros)
-	return chargeLinear(s, d, b, dec) || repaired && !s.Empty()
+	return chargeBucket(s, d, b, dec) || repaired && !s.Empty()
 }
 
-// chargeLinear decides d on s, which stands at its instant.
-func chargeLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool) {
+// chargeBucket decides d on s, which stands at its instant.
+func chargeBucket(s *count.Bucket, d *Draw, b int64, dec *Decision) (write bool) {
 	l, now := d.Rate.units, int64(d.Now)
 	if d.Cost > 0 && !d.Force {
 		*dec = Decision{}
-		return hitLinear(s, now, d.Cost, b, l, dec)
+		return hitBucket(s, now, d.Cost, b, l, dec)
 	}
 	if d.Cost > 0 {
 		s.Take(d.Cost)
@@ -46,9 +46,9 @@ func chargeLinear(s *count.Linear, d *Draw, b int64, dec *Decision) (write bool)
 	return d.Cost != 0 && !s.Empty()
 }
 
-// hitLinear decides a draw of cost units on s, which stands at now, answering into the
+// hitBucket decides a draw of cost units on s, which stands at now, answering into the
 // zero dec, and reports whether it is admitted.
-func hitLinear(s *count.Linear, now, cost, b, l int64, dec *Decision) (admitted bool) {
+func hitBucket(s *count.Bucket, now, cost, b, l int64, dec *Decision) (admitted bool) {
 	left := b - s.Used()
 	dec.Limit, dec.At = b, Instant(now)
 	if admitted = cost <= left; admitted {
@@ -80,8 +80,8 @@ type BucketInfo struct {
 	EmptyAt time.Time
 }
 
-func describeLinear(state []byte, d *Draw, capacity int64) BucketInfo {
-	var s count.Linear
+func describeBucket(state []byte, d *Draw, capacity int64) BucketInfo {
+	var s count.Bucket
 	s.Read(state)
 	s.Advance(int64(d.Now), d.Rate.units, d.Rate.micros)
 	return BucketInfo{
