@@ -7,17 +7,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	traffik "github.com/traffik-go/traffik/core"
 	"github.com/traffik-go/traffik/core/store"
 )
-
-// roundTripTimeout bounds a call, the wait for its round trip included, and the attempts of
-// the client at one round trip. Callers with a shorter deadline leave earlier.
-const roundTripTimeout = 5 * time.Second
 
 // maxStateBytes bounds a state: a script that reads more of them holds up everybody.
 const maxStateBytes = 1 << 20

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -36,6 +37,13 @@ var (
 	// anything but the expected answer.
 	ErrScript = fmt.Errorf("%w: the script failed in redis", traffik.ErrBackend)
 )
+
+// roundTripTimeout bounds a call, the wait for its round trip included, and the attempts of
+// the client at one round trip. Callers with a shorter deadline leave earlier.
+const roundTripTimeout = 5 * time.Second
+
+// errLate is the error of callers whose own context would let them wait longer.
+var errLate = fmt.Errorf("%w: no answer within %v", ErrTimeout, roundTripTimeout)
 
 // kinds lists the words that tell the errors of Redis apart. They may stand anywhere in the
 // text: older servers put other words before an error of a script.

@@ -111,9 +111,6 @@ const (
 	maxWait = roundTripTimeout * 9 / 10
 )
 
-// errLate is what callers get whose context lets them wait for longer.
-var errLate = fmt.Errorf("%w: no answer within %v", ErrTimeout, roundTripTimeout)
-
 // queue sends calls to one server. Those that arrive while its round trips are in flight
 // go with the next one, in order of arrival. The zero value is ready.
 //
