@@ -6,8 +6,9 @@ import (
 	"github.com/traffik-go/traffik/core/internal/count"
 )
 
-// State: the time of the last write and the count, 17 bytes. A call costs two divisions.
-// docs/design/strategies.md has the definition.
+// State: the time of the last write and the count, 17 bytes. A call costs one division,
+// the first of a window four. count.WindowCount has the arithmetic, and
+// docs/design/strategies.md the definition.
 
 // FixedWindow counts in windows aligned to the clock: the limit is full again at each
 // multiple of the period since 1970, UTC. It is the default strategy, the cheapest one,
@@ -29,74 +30,63 @@ func (FixedWindow) MaxStateBytes(Rate) int { return 1 + 2*8 }
 
 // Decide implements [Strategy].
 func (FixedWindow) Decide(dst, state []byte, d *Draw) (next []byte, dec Decision) {
-	var c fixedCount
-	count.ReadState(state, fixedTag, &c.t, &c.n) // n stays 0 if there is no count
-	if c.draw(d, &dec) {
-		dst = count.AppendState(dst, fixedTag, c.t, c.n)
+	var c count.WindowCount
+	count.ReadState(state, fixedTag, &c.T, &c.N) // N stays 0 if there is no count
+	if drawWindow(&c, d, &dec) {
+		dst = count.AppendState(dst, fixedTag, c.T, c.N)
 	}
 	return dst, dec
 }
 
 // Describe implements [Describer] with a [WindowInfo].
 func (FixedWindow) Describe(state []byte, d *Draw) any {
-	var c fixedCount
-	var dec Decision
-	count.ReadState(state, fixedTag, &c.t, &c.n)
-	c.draw(&Draw{Rate: d.Rate, Now: d.Now}, &dec)
-	w := count.WindowAt(int64(dec.At), int64(d.Now), d.Rate.period.Microseconds())
-	return windowInfo(w, d.Rate.limit, c.n)
+	var c count.WindowCount
+	count.ReadState(state, fixedTag, &c.T, &c.N)
+	w := c.Advance(int64(d.Now), d.Rate.period.Microseconds())
+	return windowInfo(w, d.Rate.limit, c.N)
 }
 
-// fixedCount is the state of a FixedWindow: n units, the last of them written at t. With 0
-// units it says nothing, whatever t is.
-type fixedCount struct{ t, n int64 }
-
-// draw decides on c, which becomes the next state, and reports whether that is to be
+// drawWindow decides on c, which becomes the next state, and reports whether that is to be
 // written.
-func (c *fixedCount) draw(d *Draw, dec *Decision) (write bool) {
-	limit, now, p := d.Rate.limit, int64(d.Now), d.Rate.period.Microseconds()
+func drawWindow(c *count.WindowCount, d *Draw, dec *Decision) (write bool) {
+	limit, now := d.Rate.limit, int64(d.Now)
+	p := d.Rate.period.Microseconds()
 	w := count.WindowOf(now, p)
-	if c.n > 0 && (c.t < w.Start || c.t >= w.End) {
-		if w = count.WindowAt(c.t, now, p); w.Rolled > 0 {
-			c.n = 0
-		}
+	if c.In(w) { // most are, and this saves a call and two divisions
+		c.T = now
+	} else {
+		w = c.Advance(now, p)
 	}
 	if d.Cost > 0 && !d.Force {
 		*dec = Decision{}
-		admitted := c.hit(w, now, d.Cost, limit, dec)
+		admitted := hitWindow(c, w.End-now, d.Cost, limit, dec)
 		return admitted || w.Repaired
 	}
-	if d.Cost > 0 {
-		c.n = count.Add(c.n, d.Cost)
-	} else if d.Cost < 0 && w.Refunds(now, int64(d.TakenAt)) {
-		c.n = max(0, c.n+d.Cost)
-	}
-	*dec = Decision{Allowed: true, Limit: limit, Remaining: max(0, limit-c.n), At: Instant(max(now, w.Start))}
-	if c.n == 0 {
+	c.Charge(w, d.Cost, now, int64(d.TakenAt))
+	*dec = Decision{Allowed: true, Limit: limit, Remaining: max(0, limit-c.N), At: Instant(c.T)}
+	if c.N == 0 {
 		return false
 	}
 	dec.ResetAfter = micros(w.End - now)
-	c.t = int64(dec.At)
 	return d.Cost != 0 || w.Repaired
 }
 
-// hit decides a draw of cost units in w, answering into the zero dec, and reports whether
-// it is admitted.
-func (c *fixedCount) hit(w count.Window, now, cost, limit int64, dec *Decision) (admitted bool) {
-	at, end, left := max(now, w.Start), time.Duration(min(w.End-now, MaxUnits))*time.Microsecond, limit-c.n
-	dec.Limit, dec.At = limit, Instant(at)
+// hitWindow decides a draw of cost units on c, whose window ends in the given number of
+// microseconds, answering into the zero dec, and reports whether it is admitted.
+func hitWindow(c *count.WindowCount, endsIn, cost, limit int64, dec *Decision) (admitted bool) {
+	end, left := micros(endsIn), limit-c.N
+	dec.Limit, dec.At = limit, Instant(c.T)
 	if cost > left {
 		dec.Remaining, dec.RetryAfter = max(0, left), end
 		if cost > limit {
 			dec.RetryAfter = Never
 		}
-		if c.n > 0 {
+		if c.N > 0 {
 			dec.ResetAfter = end
-			c.t = at
 		}
 		return false
 	}
-	c.n, c.t = c.n+cost, at
+	c.N += cost
 	dec.Allowed, dec.Remaining, dec.ResetAfter = true, left-cost, end
 	return true
 }

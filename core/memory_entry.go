@@ -62,8 +62,8 @@ type counting struct {
 	strategy Strategy
 	rate     Rate
 	// A FixedWindow is fixed and has a period, that of the rate in microseconds. Its numbers
-	// are those of a fixedCount. The bucket strategies have a capacity, and their numbers are
-	// T, N and R of a count.Bucket over the rate's P.
+	// are those of a count.WindowCount. The bucket strategies have a capacity, and their
+	// numbers are T, N and R of a count.Bucket over the rate's P.
 	fixed            bool
 	period, capacity int64
 }
@@ -169,12 +169,12 @@ func (e *entry) setState(state []byte) {
 }
 
 // fixed returns the state as a FixedWindow reads it.
-func (e *entry) fixed() (c fixedCount) {
+func (e *entry) fixed() (c count.WindowCount) {
 	if e.by == nil || !e.by.fixed {
-		count.ReadState(e.state(nil), fixedTag, &c.t, &c.n)
+		count.ReadState(e.state(nil), fixedTag, &c.T, &c.N)
 		return c
 	}
-	return fixedCount{t: e.numbers[0], n: e.numbers[1]}
+	return count.WindowCount{T: e.numbers[0], N: e.numbers[1]}
 }
 
 // bucket returns the state as the bucket strategies read it.
@@ -257,8 +257,8 @@ func shareLeft(dec *Decision) float64 { return float64(dec.Remaining) / float64(
 func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (write bool) {
 	if c.fixed {
 		s := e.fixed()
-		write = s.draw(d, dec)
-		numbers[0], numbers[1] = s.t, s.n
+		write = drawWindow(&s, d, dec)
+		numbers[0], numbers[1] = s.T, s.N
 		return write
 	}
 	s := e.bucket()
@@ -272,13 +272,14 @@ func (e *entry) decide(c *counting, d *Draw, numbers *[3]int64, dec *Decision) (
 // or the clock has stepped back, known is false and nothing is decided.
 func (c *counting) hit(next, numbers *[3]int64, now, cost int64, dec *Decision) (known, admitted bool) {
 	if c.fixed {
-		s := fixedCount{t: numbers[0], n: numbers[1]}
+		s := count.WindowCount{T: numbers[0], N: numbers[1]}
 		w := count.WindowOf(now, c.period)
-		if s.t < w.Start || s.t >= w.End {
+		if !s.In(w) {
 			return false, false
 		}
-		if admitted = s.hit(w, now, cost, c.rate.limit, dec); admitted {
-			next[0], next[1] = s.t, s.n
+		s.T = now
+		if admitted = hitWindow(&s, w.End-now, cost, c.rate.limit, dec); admitted {
+			next[0], next[1] = s.T, s.N
 		}
 		return true, admitted
 	}
@@ -302,7 +303,7 @@ func (e *entry) stand(now Instant) (reset Instant, share float64) {
 	look, dec := Draw{Rate: e.by.rate, Now: now}, Decision{}
 	if e.by.fixed {
 		s := e.fixed()
-		s.draw(&look, &dec)
+		drawWindow(&s, &look, &dec)
 	} else {
 		s := e.bucket()
 		drawBucket(&s, &look, e.by.capacity, &dec)

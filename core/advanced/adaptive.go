@@ -67,12 +67,12 @@ func (s Adaptive) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec t
 	if !dec.Allowed {
 		dec.RetryAfter = s.retryAfter(&l, d)
 	}
-	if l.n == 0 && l.factor == Whole {
+	if l.N == 0 && l.factor == Whole {
 		return dst, dec
 	}
 	dec.ResetAfter = s.resetAfter(&l, d)
 	if write {
-		dst = count.AppendState(dst, adaptiveTag, int64(dec.At), l.n, int64(l.factor))
+		dst = count.AppendState(dst, adaptiveTag, int64(dec.At), l.N, int64(l.factor))
 	}
 	return dst, dec
 }
@@ -84,18 +84,18 @@ type load struct {
 }
 
 func (s Adaptive) read(state []byte, d *traffik.Draw) (l load) {
-	var t, factor int64
+	var factor int64
 	now, p := int64(d.Now), periodMicros(d.Rate)
-	ok := count.ReadState(state, adaptiveTag, &t, &l.n, &factor) && factor <= int64(Whole)
+	ok := count.ReadState(state, adaptiveTag, &l.T, &l.N, &factor) && factor <= int64(Whole)
 	l.factor = max(s.Floor, PPM(factor)) // it may have been written under a lower Floor
-	if !ok || l.n == 0 && l.factor == Whole {
-		t, l.n, l.factor = now, 0, Whole
+	if !ok || l.N == 0 && l.factor == Whole {
+		l.T, l.N, l.factor = now, 0, Whole
 	}
-	l.Window = count.WindowAt(t, now, p)
+	l.Window = count.WindowAt(l.T, now, p)
 	if l.Rolled > 0 {
-		l.factor = s.next(l.n, l.factor, d.Rate)
+		l.factor = s.next(l.N, l.factor, d.Rate)
 		l.factor += s.recovered(l.Rolled-1, Whole-l.factor)
-		l.n = 0
+		l.N = 0
 	}
 	return l
 }
@@ -127,7 +127,7 @@ func (s Adaptive) retryAfter(l *load, d *traffik.Draw) time.Duration {
 	if d.Cost > d.Rate.Limit() {
 		return traffik.Never
 	}
-	factor := s.next(l.n, l.factor, d.Rate)
+	factor := s.next(l.N, l.factor, d.Rate)
 	if d.Cost <= scaled(d.Rate, factor) {
 		return s.after(0, l, d)
 	}
@@ -137,7 +137,7 @@ func (s Adaptive) retryAfter(l *load, d *traffik.Draw) time.Duration {
 
 // resetAfter is the time until the factor is whole and nothing is counted.
 func (s Adaptive) resetAfter(l *load, d *traffik.Draw) time.Duration {
-	return s.after(s.windowsFor(Whole-s.next(l.n, l.factor, d.Rate)), l, d)
+	return s.after(s.windowsFor(Whole-s.next(l.N, l.factor, d.Rate)), l, d)
 }
 
 // after is the time until this window has ended and as many more.
@@ -157,5 +157,5 @@ type AdaptiveInfo struct {
 // Describe implements [traffik.Describer] with an [AdaptiveInfo].
 func (s Adaptive) Describe(state []byte, d *traffik.Draw) any {
 	l := s.withDefaults().read(state, d)
-	return AdaptiveInfo{WindowInfo: windowInfo(l.Window, scaled(d.Rate, l.factor), l.n), Factor: l.factor}
+	return AdaptiveInfo{WindowInfo: windowInfo(l.Window, scaled(d.Rate, l.factor), l.N), Factor: l.factor}
 }

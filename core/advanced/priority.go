@@ -80,9 +80,9 @@ func (Priority) Classes() []string { return []string{Low, Normal, High, Critical
 // Decide implements [traffik.Strategy].
 func (s Priority) Decide(dst, state []byte, d *traffik.Draw) (next []byte, dec traffik.Decision) {
 	c, level, ceilings := readLevels(state, d), levelOf(d.Class), s.ceilings(d.Rate)
-	c.n = c.used[level]
-	write := c.draw(d, c.n+c.room(level, &ceilings), &dec)
-	c.used[level], dec.Limit = c.n, ceilings[level]
+	c.N = c.used[level]
+	write := c.draw(d, c.N+c.room(level, &ceilings), &dec)
+	c.used[level], dec.Limit = c.N, ceilings[level]
 	if !dec.Allowed && d.Cost > dec.Limit {
 		dec.RetryAfter = traffik.Never
 	}
@@ -110,12 +110,11 @@ type levelCount struct {
 }
 
 func readLevels(state []byte, d *traffik.Draw) (c levelCount) {
-	var t int64
 	now, p := int64(d.Now), periodMicros(d.Rate)
-	if !count.ReadState(state, priorityTag, &t, &c.used[0], &c.used[1], &c.used[2], &c.used[3]) || c.used == [levels]int64{} {
-		t, c.used = now, [levels]int64{}
+	if !count.ReadState(state, priorityTag, &c.T, &c.used[0], &c.used[1], &c.used[2], &c.used[3]) || c.used == [levels]int64{} {
+		c.T, c.used = now, [levels]int64{}
 	}
-	if c.Window = count.WindowAt(t, now, p); c.Rolled > 0 {
+	if c.Window = count.WindowAt(c.T, now, p); c.Rolled > 0 {
 		c.used = [levels]int64{}
 	}
 	return c

@@ -44,12 +44,12 @@ func (s QuotaWithRollover) Decide(dst, state []byte, d *traffik.Draw) (next []by
 	if !dec.Allowed {
 		dec.RetryAfter = s.retryAfter(&q, d)
 	}
-	if q.n == 0 && q.carry == s.carryOf(0, d.Rate) {
+	if q.N == 0 && q.carry == s.carryOf(0, d.Rate) {
 		return dst, dec
 	}
 	dec.ResetAfter = s.resetAfter(&q, d)
 	if write {
-		dst = count.AppendState(dst, rolloverTag, int64(dec.At), q.n, q.carry)
+		dst = count.AppendState(dst, rolloverTag, int64(dec.At), q.N, q.carry)
 	}
 	return dst, dec
 }
@@ -61,19 +61,18 @@ type quota struct {
 }
 
 func (s QuotaWithRollover) read(state []byte, d *traffik.Draw) (q quota) {
-	var t int64
 	now, p, most := int64(d.Now), periodMicros(d.Rate), s.carryOf(0, d.Rate)
-	ok := count.ReadState(state, rolloverTag, &t, &q.n, &q.carry)
+	ok := count.ReadState(state, rolloverTag, &q.T, &q.N, &q.carry)
 	// A carry is quota, not use: a lowered limit or cap lowers it at once.
-	if q.carry = min(q.carry, most); !ok || q.n == 0 && q.carry == most {
-		t, q.n, q.carry = now, 0, most
+	if q.carry = min(q.carry, most); !ok || q.N == 0 && q.carry == most {
+		q.T, q.N, q.carry = now, 0, most
 	}
-	q.Window = count.WindowAt(t, now, p)
+	q.Window = count.WindowAt(q.T, now, p)
 	switch {
 	case q.Rolled == 1:
-		q.n, q.carry = 0, s.carryOf(q.n, d.Rate)
+		q.N, q.carry = 0, s.carryOf(q.N, d.Rate)
 	case q.Rolled > 1:
-		q.n, q.carry = 0, most
+		q.N, q.carry = 0, most
 	}
 	return q
 }
@@ -92,7 +91,7 @@ func (s QuotaWithRollover) retryAfter(q *quota, d *traffik.Draw) time.Duration {
 	switch limit := d.Rate.Limit(); {
 	case d.Cost > limit+s.carryOf(0, d.Rate):
 		return traffik.Never
-	case d.Cost > limit+s.carryOf(q.n, d.Rate):
+	case d.Cost > limit+s.carryOf(q.N, d.Rate):
 		wait += periodMicros(d.Rate)
 	}
 	return micros(wait)
@@ -102,7 +101,7 @@ func (s QuotaWithRollover) retryAfter(q *quota, d *traffik.Draw) time.Duration {
 // than an unused one.
 func (s QuotaWithRollover) resetAfter(q *quota, d *traffik.Draw) time.Duration {
 	wait := q.End - int64(d.Now)
-	if s.carryOf(q.n, d.Rate) < s.carryOf(0, d.Rate) {
+	if s.carryOf(q.N, d.Rate) < s.carryOf(0, d.Rate) {
 		wait += periodMicros(d.Rate)
 	}
 	return micros(wait)
@@ -123,7 +122,7 @@ type RolloverInfo struct {
 func (s QuotaWithRollover) Describe(state []byte, d *traffik.Draw) any {
 	q := s.read(state, d)
 	return RolloverInfo{
-		WindowInfo: windowInfo(q.Window, d.Rate.Limit()+q.carry, q.n),
-		Carried:    q.carry, Carries: s.carryOf(q.n, d.Rate),
+		WindowInfo: windowInfo(q.Window, d.Rate.Limit()+q.carry, q.N),
+		Carried:    q.carry, Carries: s.carryOf(q.N, d.Rate),
 	}
 }

@@ -88,5 +88,5 @@ type TierInfo struct {
 func (s Tiered) Describe(state []byte, d *traffik.Draw) any {
 	c := readCount(state, tieredTag, d)
 	tier, multiplier := s.tierOf(d.Class)
-	return TierInfo{WindowInfo: windowInfo(c.Window, scaled(d.Rate, multiplier), c.n), Tier: tier, Multiplier: multiplier}
+	return TierInfo{WindowInfo: windowInfo(c.Window, scaled(d.Rate, multiplier), c.N), Tier: tier, Multiplier: multiplier}
 }

@@ -63,7 +63,7 @@ func (s TimeOfDay) retryAfter(c *windowCount, d *traffik.Draw) time.Duration {
 		return traffik.Never
 	}
 	now := int64(d.Now)
-	if at, ok := s.edgeWithRoom(now, min(c.End, now+lookAhead), c.n, d); ok {
+	if at, ok := s.edgeWithRoom(now, min(c.End, now+lookAhead), c.N, d); ok {
 		return micros(at - now)
 	}
 	if d.Cost <= s.limitAt(c.End, d.Rate) {
@@ -174,5 +174,5 @@ type HoursInfo struct {
 // Describe implements [traffik.Describer] with an [HoursInfo].
 func (s TimeOfDay) Describe(state []byte, d *traffik.Draw) any {
 	c, hours := readCount(state, timeOfDayTag, d), s.hoursAt(int64(d.Now))
-	return HoursInfo{WindowInfo: windowInfo(c.Window, scaled(d.Rate, hours.Factor), c.n), Hours: hours}
+	return HoursInfo{WindowInfo: windowInfo(c.Window, scaled(d.Rate, hours.Factor), c.N), Hours: hours}
 }

@@ -17,11 +17,11 @@ func periodMicros(r traffik.Rate) int64 { return r.Period().Microseconds() }
 // scaled is the rate's limit times p, at least 1.
 func scaled(r traffik.Rate, p PPM) int64 { return max(1, p.of(r.Limit())) }
 
-// windowCount is a count in a window, with which all strategies but CostBasedTokenBucket
-// admit and refund. Alone it is the state t, n of Tiered and TimeOfDay.
+// windowCount is a count with the window that counts now. All strategies but
+// CostBasedTokenBucket admit and refund with it; Tiered and TimeOfDay store nothing else.
 type windowCount struct {
 	count.Window
-	n int64
+	count.WindowCount
 }
 
 // windowCountBytes is the length of such a state.
@@ -29,14 +29,8 @@ const windowCountBytes = 1 + 2*8
 
 // readCount returns the window that counts at d.Now and the count in it.
 func readCount(state []byte, tag byte, d *traffik.Draw) (c windowCount) {
-	var t int64
-	now, p := int64(d.Now), periodMicros(d.Rate)
-	if !count.ReadState(state, tag, &t, &c.n) || c.n == 0 {
-		t = now // n is 0
-	}
-	if c.Window = count.WindowAt(t, now, p); c.Rolled > 0 {
-		c.n = 0
-	}
+	count.ReadState(state, tag, &c.T, &c.N) // N stays 0 if there is no count
+	c.Window = c.Advance(int64(d.Now), periodMicros(d.Rate))
 	return c
 }
 
@@ -48,33 +42,26 @@ func (c *windowCount) untilEnd(d *traffik.Draw) time.Duration { return micros(c.
 // ResetAfter is the caller's to fill in.
 func (c *windowCount) draw(d *traffik.Draw, limit int64, dec *traffik.Decision) (write bool) {
 	*dec = traffik.Decision{Allowed: true, Limit: limit, At: max(d.Now, traffik.Instant(c.Start))}
-	write = c.Repaired
-	switch {
-	case d.Cost > 0 && !d.Force && d.Cost > limit-c.n:
+	if d.Cost > 0 && !d.Force && d.Cost > limit-c.N {
 		dec.Allowed = false
 		dec.RetryAfter = c.untilEnd(d)
-	case d.Cost > 0:
-		c.n = count.Add(c.n, d.Cost)
-		write = true
-	case d.Cost < 0:
-		if c.Refunds(int64(d.Now), int64(d.TakenAt)) {
-			c.n = max(0, c.n+d.Cost)
-		}
-		write = true
+	} else {
+		c.Charge(c.Window, d.Cost, int64(d.Now), int64(d.TakenAt))
+		write = d.Cost != 0
 	}
-	dec.Remaining = max(0, limit-c.n)
-	return write
+	dec.Remaining = max(0, limit-c.N)
+	return write || c.Repaired
 }
 
 // decide is Decide of a strategy whose state is c.
 func (c *windowCount) decide(dst []byte, tag byte, d *traffik.Draw, limit int64) (next []byte, dec traffik.Decision) {
 	write := c.draw(d, limit, &dec)
-	if c.n == 0 {
+	if c.N == 0 {
 		return dst, dec
 	}
 	dec.ResetAfter = c.untilEnd(d)
 	if write {
-		dst = count.AppendState(dst, tag, int64(dec.At), c.n)
+		dst = count.AppendState(dst, tag, int64(dec.At), c.N)
 	}
 	return dst, dec
 }

@@ -47,3 +47,34 @@ func WindowAt(t, now, p int64) Window {
 func (w Window) Refunds(now, takenAt int64) bool {
 	return takenAt == 0 || takenAt > now || takenAt >= w.Start
 }
+
+// WindowCount is the kernel of FixedWindow, Tiered, TimeOfDay, Adaptive, Priority and
+// QuotaWithRollover: N units, the last of them written at T. With 0 units T says nothing.
+type WindowCount struct{ T, N int64 }
+
+// In reports whether c counts as it is in w, the window that now lies in. Then T = now is
+// all that Advance would change.
+func (c *WindowCount) In(w Window) bool { return c.N == 0 || w.Start <= c.T && c.T < w.End }
+
+// Advance brings c to now and returns the window of period p that counts then. Only the
+// units drawn in that window stay.
+func (c *WindowCount) Advance(now, p int64) (w Window) {
+	if c.N == 0 {
+		c.T = now
+	}
+	if w = WindowAt(c.T, now, p); w.Rolled > 0 {
+		c.N = 0
+	}
+	c.T = max(now, w.Start)
+	return w
+}
+
+// Charge adds cost units, stopping at 2^53. A cost below 0 is a refund at now of units
+// drawn at takenAt; it takes them off if they were drawn in w.
+func (c *WindowCount) Charge(w Window, cost, now, takenAt int64) {
+	if cost > 0 {
+		c.N = Add(c.N, cost)
+	} else if cost < 0 && w.Refunds(now, takenAt) {
+		c.N = max(0, c.N+cost)
+	}
+}
