@@ -12,7 +12,7 @@ import (
 // counts: Go decides from the state that the script found. Each custom script is a family
 // from firstCustom on.
 const (
-	familyLinear  = 1
+	familyBucket  = 1
 	familyFixed   = 2
 	familySliding = 3
 	familyLog     = 4
@@ -106,7 +106,7 @@ func or(units, otherwise int64) int64 {
 }
 
 func (s *drawSpec) bucket(d *traffik.Draw, capacity int64) {
-	s.family, s.limit, s.period = familyLinear, capacity, s.micros
+	s.family, s.limit, s.period = familyBucket, capacity, s.micros
 	if d.Cost < 0 {
 		s.arguments[1], s.arguments[2] = float64(d.FreeAt), float64(d.TakenAt.Add(d.Delay))
 	}

@@ -28,7 +28,7 @@ func source(name string) string {
 // of Scripted strategies.
 func takeSource(custom string) string {
 	take := source("take")
-	for _, family := range []string{"linear", "fixed", "sliding", "log"} {
+	for _, family := range []string{"bucket", "fixed", "sliding", "log"} {
 		take = strings.Replace(take, "-- "+family+".lua\n", source(family), 1)
 	}
 	return source("head") + source("number") + custom + take

@@ -55,7 +55,7 @@ while pos < stop do
       -- to leave it; after how long the key resets; the decision if the caller can't make it.
       local fits, next, reset, decision = true, nil, 0, nil
       if kind == 1 then
-        -- linear.lua
+        -- bucket.lua
       elseif kind == 2 then
         -- fixed.lua
       elseif kind == 3 then
