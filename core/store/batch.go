@@ -147,12 +147,17 @@ func (b *batch) writeEach(ctx context.Context, s *Backend, c *call) error {
 	return nil
 }
 
+// writeOne writes one entry of the only call of b, unless its caller has ended the context.
+// The caller may not have left yet.
 func (b *batch) writeOne(ctx context.Context, s *Backend, e *Entry) error {
+	caller := b.calls[0].ctx
 	switch {
 	case !e.changed():
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case caller.Err() != nil:
+		return context.Cause(caller)
 	}
 	return s.store.Write(ctx, e)
 }
