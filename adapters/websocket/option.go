@@ -105,7 +105,8 @@ func WithMode(mode Mode) Option {
 // WithLimitFunc chooses the limit of each inbound message, in place of the limit given to [Wrap] or
 // [WrapMessages], which may then be nil. A message is free if choose returns nil, or a nil
 // [traffik.Throttle] or [traffik.Gate]. Choose is called once for each message, in the goroutine
-// that reads. A nil function keeps the one limit.
+// that reads. A nil function keeps the one limit. If choose returns a zero Throttle or Gate,
+// the read fails with an error that wraps [traffik.ErrUsage].
 func WithLimitFunc(choose func(m Message) traffik.Limiter) Option {
 	return optionFunc(func(c *config) { c.choose = choose })
 }

@@ -36,8 +36,8 @@ const (
 	// refundTimeout bounds refunding what was charged. It does not depend on the caller,
 	// who may have left.
 	refundTimeout = 5 * time.Second
-	// lookAfter is how long a call waits for a key before it looks whether it would change
-	// anything: four round trips at 2.4 ms, in which the batch under way ends and the next
+	// lookAfter is how long a call waits for a key before it checks what it would change:
+	// four round trips at 2.4 ms, in which the batch under way ends and the next
 	// one begins. A call that joins a batch rarely waits for longer, and if it looked after
 	// one or two round trips, a busy key would be read for each caller, without sooner
 	// answers. A call that can't join one, over several keys without [MultiWriter], would
@@ -235,7 +235,7 @@ func (b *Backend) enter(ctx context.Context) (_ context.Context, leave func(), e
 }
 
 // await waits until c has ended or its context ends. A call that still waits for a key when
-// late fires looks whether it would change anything.
+// late fires checks what it would change.
 func (b *Backend) await(c *call, ops []traffik.Op, late <-chan time.Time) error {
 	var looks chan<- struct{} // nil until then
 	for {

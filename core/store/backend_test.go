@@ -261,6 +261,32 @@ func TestErrors(t *testing.T) {
 	})
 }
 
+// Nothing more is written for a caller whose context has ended, even before it notices: one
+// charge, and its refund.
+func TestNoWriteAfterTheEndOfTheContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		b := newBackend(t, f, store.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		f.onWrite = func(n int64) error {
+			if n == 1 {
+				cancel()
+			}
+			return nil
+		}
+		if got := <-takeIn(ctx, b, draw("a", 2), draw("b", 2)); !errors.Is(got.err, context.Canceled) {
+			t.Errorf("%+v, want the end of the context", got)
+		}
+		synctest.Wait()
+		if w := f.writes.Load(); w != 2 {
+			t.Errorf("%d writes, want 2", w)
+		}
+		wantLeft(t, b, "a", 10)
+		wantLeft(t, b, "b", 10)
+	})
+}
+
 // A denial doesn't wait for a key that another call holds.
 func TestDenialsDoNotWait(t *testing.T) {
 	t.Parallel()
